@@ -1,0 +1,46 @@
+//! `clientele.assignment.v1.AgentService`.
+
+use crate::commands::{App, agent};
+use clientele_api::assignment::agent_service_server::AgentService;
+use clientele_api::assignment::{
+    Agent, ArchiveAgentRequest, CreateAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse, UnarchiveAgentRequest,
+    UpdateAgentRequest,
+};
+use clientele_service::Admission;
+use tonic::{Request, Response, Status};
+
+/// The service.
+#[derive(Clone)]
+pub struct AgentRpc {
+    /// Admits the calls.
+    pub admission: Admission,
+    /// What the commands work on.
+    pub app: App,
+}
+
+#[tonic::async_trait]
+impl AgentService for AgentRpc {
+    async fn create_agent(&self, request: Request<CreateAgentRequest>) -> Result<Response<Agent>, Status> {
+        self.admission.write(request, |scope, request| agent::create(&self.app, scope, request)).await
+    }
+
+    async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
+        self.admission.read(request, |scope, request| agent::get(&self.app, scope, request.name)).await
+    }
+
+    async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+        self.admission.read(request, |scope, request| agent::list(&self.app, scope, request)).await
+    }
+
+    async fn update_agent(&self, request: Request<UpdateAgentRequest>) -> Result<Response<Agent>, Status> {
+        self.admission.write(request, |scope, request| agent::update(&self.app, scope, request)).await
+    }
+
+    async fn archive_agent(&self, request: Request<ArchiveAgentRequest>) -> Result<Response<Agent>, Status> {
+        self.admission.write(request, |scope, request| agent::archive(&self.app, scope, request)).await
+    }
+
+    async fn unarchive_agent(&self, request: Request<UnarchiveAgentRequest>) -> Result<Response<Agent>, Status> {
+        self.admission.write(request, |scope, request| agent::unarchive(&self.app, scope, request)).await
+    }
+}

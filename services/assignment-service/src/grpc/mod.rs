@@ -1,0 +1,4 @@
+//! One file for each RPC service: admit, call one command, answer.
+
+pub mod agent;
+pub mod assignment;

@@ -1,0 +1,6 @@
+//! Entities and queries. Every query takes the scope that admits it.
+
+pub mod access;
+pub mod agent;
+pub mod assignment;
+pub mod organization;

@@ -1,0 +1,22 @@
+//! A use case each: they own the transaction and call domain and store.
+
+pub mod organization;
+pub mod workspace;
+
+use crate::store::logo::Logos;
+use clientele_store::{Journal, Reader};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What commands work on.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Where everything is written.
+    pub journal: Journal,
+    /// Where everything is read.
+    pub reader: Reader,
+    /// The bytes of logos.
+    pub logos: Logos,
+    /// How many images are decoded at a time: each may take 256 MiB.
+    pub decoders: Arc<Semaphore>,
+}

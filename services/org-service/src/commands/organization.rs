@@ -1,0 +1,292 @@
+//! What can be done with organizations.
+
+use super::App;
+use crate::domain::logo::Logo;
+use crate::domain::organization::{NewOrganization, Organization};
+use crate::store;
+use crate::store::organization::{After, Query};
+use clientele_api::error::{ErrorReason, Violations};
+use clientele_api::journal::Change;
+use clientele_api::mask::Mask;
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::org::organization::State;
+use clientele_api::{Error, Micros, Result, Uid, org as api};
+use clientele_service::filter::{self, Operator, Term};
+use clientele_service::scope::Scope;
+use clientele_store::tx::Tx;
+use clientele_store::{Answer, PageRequest, Recorded, page};
+
+/// How often another id is tried where a derived one is taken.
+const ID_TRIES: usize = 5;
+
+/// Creates an organization; where its id is derived and taken, under another one.
+pub async fn create(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::CreateOrganizationRequest,
+) -> Result<Answer<api::Organization>> {
+    let new = NewOrganization::parse(&request)?;
+    let mut id = new.id.id().to_owned();
+    let mut tries = 1;
+    loop {
+        let refusal = match create_as(app, &scope, new.clone(), id.clone()).await {
+            Err(error) if error.reason() == ErrorReason::ResourceExists => error,
+            done => return done,
+        };
+        match new.id.with_suffix() {
+            Some(other) if tries < ID_TRIES => id = other,
+            _ => {
+                return Err(refusal.about(
+                    "Organization",
+                    format!("{}/organizations/{id}", scope.workspace().name()),
+                ));
+            }
+        }
+        tries += 1;
+    }
+}
+
+async fn create_as(
+    app: &App,
+    scope: &Scope<WorkspaceRef>,
+    new: NewOrganization,
+    id: String,
+) -> Result<Answer<api::Organization>> {
+    let author = scope.author();
+    let scope = scope.clone();
+    let unit = async move |tx: &Tx| {
+        let organization = new.into_organization(scope.workspace(), id, Micros::now());
+        store::organization::insert(tx, &scope, &organization);
+        let message = api::Organization::from(&organization);
+        let change = Change::created(&message);
+        Ok(Recorded {
+            organization: Some(organization.reference()),
+            ..Recorded::change(message, change)
+        })
+    };
+    app.journal.write(author, unit).await
+}
+
+/// Gets the organization of the scope.
+pub async fn get(app: &App, scope: Scope<OrganizationRef>) -> Result<Answer<api::Organization>> {
+    let found = store::organization::get(&app.reader, &scope).await?;
+    Ok(found.map(|organization| api::Organization::from(&organization)))
+}
+
+/// Lists the organizations of the scope's workspace.
+pub async fn list(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::ListOrganizationsRequest,
+) -> Result<Answer<api::ListOrganizationsResponse>> {
+    let page = PageRequest::read(&request, scope.workspace().uid)?;
+    let query = read_query(&request)?;
+    let after = page.after.as_deref().map(read_key).transpose()?;
+    let rows = store::organization::list(&app.reader, &scope, &query, after.as_ref(), page.size + 1).await?;
+    Ok(rows.map(|rows| {
+        let (rows, next_page_token) = page.cut(rows, |last| write_key(last, query.by_display_name));
+        api::ListOrganizationsResponse {
+            organizations: rows.iter().map(api::Organization::from).collect(),
+            next_page_token,
+        }
+    }))
+}
+
+/// Changes fields of the organization.
+pub async fn update(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::UpdateOrganizationRequest,
+) -> Result<Answer<api::Organization>> {
+    let mut violations = Violations::new();
+    let mask = Mask::read(&request, &mut violations);
+    violations.finish(Some(()))?;
+    let message = request.organization.unwrap_or_default();
+    let etag = message.etag.clone();
+    change(app, scope, etag, move |organization| {
+        organization.require_not_deleted()?;
+        let mut violations = Violations::new();
+        let after = organization.update(&message, &mask, &mut violations, Micros::now());
+        violations.finish(Some(after))
+    })
+    .await
+}
+
+/// Gives the organization a logo.
+pub async fn update_logo(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::UpdateLogoRequest,
+) -> Result<Answer<api::Organization>> {
+    let logo = inspect(app, request.content_type, request.content.clone()).await?;
+    if !scope.validate_only() {
+        app.logos.put(&scope, &logo, request.content).await?;
+    }
+    change(app, scope, request.etag, move |organization| {
+        organization.with_logo(Some(logo.clone()), Micros::now())
+    })
+    .await
+}
+
+/// Proves an image off the async threads, a few at a time.
+async fn inspect(app: &App, content_type: String, content: bytes::Bytes) -> Result<Logo> {
+    let _permit = app.decoders.acquire().await.map_err(Error::internal)?;
+    tokio::task::spawn_blocking(move || Logo::inspect(&content_type, &content))
+        .await
+        .map_err(Error::internal)?
+}
+
+/// Gets the bytes of the logo.
+pub async fn get_logo_content(app: &App, scope: Scope<OrganizationRef>) -> Result<Answer<api::LogoContent>> {
+    let found = store::organization::get(&app.reader, &scope).await?;
+    let Some(logo) = &found.value.logo else {
+        return Err(Error::not_found(
+            "Logo",
+            format!("{}/logo", scope.organization().name()),
+        ));
+    };
+    let content = app.logos.get(&scope, logo).await?;
+    Ok(found.map(|organization| api::LogoContent {
+        logo: organization.logo.as_ref().map(api::Logo::from),
+        content,
+    }))
+}
+
+/// Takes the logo away.
+pub async fn delete_logo(app: &App, scope: Scope<OrganizationRef>, etag: String) -> Result<Answer<api::Organization>> {
+    change(app, scope, etag, |organization| {
+        organization.with_logo(None, Micros::now())
+    })
+    .await
+}
+
+/// Suspends the organization.
+pub async fn suspend(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::SuspendOrganizationRequest,
+) -> Result<Answer<api::Organization>> {
+    let actor = scope.actor();
+    change(app, scope, request.etag, move |organization| {
+        organization.suspend(&request.reason, &actor, Micros::now())
+    })
+    .await
+}
+
+/// Ends the suspension.
+pub async fn resume(app: &App, scope: Scope<OrganizationRef>, etag: String) -> Result<Answer<api::Organization>> {
+    change(app, scope, etag, |organization| organization.resume(Micros::now())).await
+}
+
+/// Deletes the organization.
+pub async fn delete(app: &App, scope: Scope<OrganizationRef>, etag: String) -> Result<Answer<api::Organization>> {
+    change(app, scope, etag, |organization| organization.delete(Micros::now())).await
+}
+
+/// Brings the organization back.
+pub async fn undelete(app: &App, scope: Scope<OrganizationRef>, etag: String) -> Result<Answer<api::Organization>> {
+    change(app, scope, etag, |organization| organization.undelete(Micros::now())).await
+}
+
+/// Reads the organization, lets the verb make its next version, and writes that. A verb that changes nothing answers its equal.
+async fn change<Verb>(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    etag: String,
+    verb: Verb,
+) -> Result<Answer<api::Organization>>
+where
+    Verb: Fn(&Organization) -> Result<Organization> + Clone + Send + Sync + 'static,
+{
+    let author = scope.author();
+    let unit = async move |tx: &Tx| {
+        let before = store::organization::read(tx, &scope).await?;
+        before.check_etag(&etag)?;
+        let after = verb(&before)?;
+        let message = api::Organization::from(&after);
+        if after == before {
+            return Ok(Recorded::nothing(message));
+        }
+        store::organization::update(tx, &scope, &before, &after);
+        let change = describe(&before, &after, &message);
+        Ok(Recorded::change(message, change))
+    };
+    app.journal.write(author, unit).await
+}
+
+fn describe(before: &Organization, after: &Organization, message: &api::Organization) -> Change {
+    let old = api::Organization::from(before);
+    match (before.state(), after.state()) {
+        (State::Deleted, State::Deleted) => Change::updated(&old, message, before.changed_fields(after)),
+        (State::Deleted, _) => Change::undeleted(&old, message),
+        (_, State::Deleted) => Change::deleted(&old, message),
+        _ => Change::updated(&old, message, before.changed_fields(after)),
+    }
+}
+
+fn read_query(request: &api::ListOrganizationsRequest) -> Result<Query> {
+    let (by_display_name, descending) = match request.order_by.as_str() {
+        "" | "create_time" => (false, false),
+        "create_time desc" => (false, true),
+        "display_name" => (true, false),
+        "display_name desc" => (true, true),
+        _ => {
+            return Err(Error::field(
+                "order_by",
+                "must be `create_time` or `display_name`, alone or followed by ` desc`",
+            ));
+        }
+    };
+    let mut query = Query {
+        show_deleted: request.show_deleted,
+        by_display_name,
+        descending,
+        ..Query::default()
+    };
+    for term in filter::parse(&request.filter)? {
+        restrict(&mut query, &term)?;
+    }
+    Ok(query)
+}
+
+fn restrict(query: &mut Query, term: &Term) -> Result<()> {
+    let value = || Some(term.value.clone());
+    match (term.field.as_str(), term.operator) {
+        ("state", Operator::Equal) => {
+            let state =
+                State::from_str_name(&format!("STATE_{}", term.value)).filter(|state| *state != State::Unspecified);
+            query.state = Some(state.ok_or_else(|| filter::malformed("state must be ACTIVE, SUSPENDED or DELETED"))?);
+        }
+        ("external_id", Operator::Equal) => query.external_id = value(),
+        ("contact_email", Operator::Equal) => query.contact_email = value(),
+        ("client_access_enabled", Operator::Equal) => {
+            let enabled = term
+                .value
+                .parse()
+                .map_err(|_| filter::malformed("client_access_enabled must be true or false"))?;
+            query.client_access_enabled = Some(enabled);
+        }
+        _ => return Err(filter::unknown(term)),
+    }
+    Ok(())
+}
+
+/// The key of a page: the uid, and behind it the display name where that is the order.
+fn write_key(last: &Organization, by_display_name: bool) -> Vec<u8> {
+    let display_name = if by_display_name {
+        last.display_name.as_bytes()
+    } else {
+        &[]
+    };
+    [last.uid.0.as_bytes(), display_name].concat()
+}
+
+fn read_key(key: &[u8]) -> Result<After> {
+    let (uid, display_name) = key.split_at_checked(16).ok_or_else(page::invalid)?;
+    let uid = uuid::Uuid::from_slice(uid).map_err(|_| page::invalid())?;
+    let display_name = String::from_utf8(display_name.to_vec()).map_err(|_| page::invalid())?;
+    Ok(After {
+        uid: Uid(uid),
+        display_name,
+    })
+}

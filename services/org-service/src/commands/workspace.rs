@@ -1,0 +1,66 @@
+//! What can be done with workspaces.
+
+use super::App;
+use crate::domain::workspace::{NewWorkspace, Workspace};
+use crate::store;
+use clientele_api::error::ErrorReason;
+use clientele_api::journal::Change;
+use clientele_api::name::WorkspaceRef;
+use clientele_api::{Error, Micros, Result, Uid, org as api};
+use clientele_service::scope::{Platform, Scope};
+use clientele_store::tx::Tx;
+use clientele_store::{Answer, PageRequest, Recorded};
+
+/// Creates a workspace.
+pub async fn create(
+    app: &App,
+    scope: Scope<Platform>,
+    request: api::CreateWorkspaceRequest,
+) -> Result<Answer<api::Workspace>> {
+    let new = NewWorkspace::parse(&request)?;
+    let name = format!("workspaces/{}", new.id);
+    let author = scope.author();
+    let unit = async move |tx: &Tx| {
+        let workspace = new.into_workspace(Micros::now());
+        store::workspace::insert(tx, &scope, &workspace);
+        let message = api::Workspace::from(&workspace);
+        let change = Change::created(&message);
+        Ok(Recorded::change(message, change))
+    };
+    app.journal
+        .write(author, unit)
+        .await
+        .map_err(|error| match error.reason() {
+            ErrorReason::ResourceExists => error.about("Workspace", name),
+            _ => error,
+        })
+}
+
+/// Gets the workspace of the scope.
+pub async fn get(app: &App, scope: Scope<WorkspaceRef>) -> Result<Answer<api::Workspace>> {
+    let found = store::workspace::get(&app.reader, &scope).await?;
+    let name = || scope.workspace().name();
+    found.try_map(|workspace| {
+        workspace
+            .as_ref()
+            .map(api::Workspace::from)
+            .ok_or_else(|| Error::not_found("Workspace", name()))
+    })
+}
+
+/// Lists the workspaces.
+pub async fn list(
+    app: &App,
+    scope: Scope<Platform>,
+    request: api::ListWorkspacesRequest,
+) -> Result<Answer<api::ListWorkspacesResponse>> {
+    let page = PageRequest::read(&request, Uid::NIL)?;
+    let rows = store::workspace::list(&app.reader, &scope, page.after_uid()?, page.size + 1).await?;
+    Ok(rows.map(|rows| {
+        let (rows, next_page_token) = page.cut(rows, |workspace: &Workspace| workspace.uid.0.as_bytes().to_vec());
+        api::ListWorkspacesResponse {
+            workspaces: rows.iter().map(api::Workspace::from).collect(),
+            next_page_token,
+        }
+    }))
+}

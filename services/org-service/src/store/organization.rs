@@ -1,0 +1,357 @@
+//! Organizations in the database.
+
+use crate::domain::logo::{ContentType, Logo};
+use crate::domain::organization::{Limits, Organization, Suspension};
+use clientele_api::error::ErrorReason;
+use clientele_api::journal::Change;
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::org::organization::State;
+use clientele_api::{Error, Micros, Result, Uid, org as api};
+use clientele_service::journal::Snapshot;
+use clientele_service::scope::Scope;
+use clientele_store::connect::db_error;
+use clientele_store::journal::Filter;
+use clientele_store::tx::Tx;
+use clientele_store::{Answer, Constraint, Db, Reader};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::ExprTrait;
+use sea_orm::{IntoActiveModel, Order, QueryOrder, QuerySelect, QueryTrait, Select};
+use std::collections::BTreeMap;
+
+/// An organization.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "organizations")]
+pub struct Model {
+    /// Its identity.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub uid: Uuid,
+    /// Its workspace.
+    pub workspace_uid: Uuid,
+    /// The id of its workspace, which never changes.
+    pub workspace_id: String,
+    /// Its id in names.
+    pub id: String,
+    /// Counts its changes.
+    pub version: i64,
+    /// In microseconds.
+    pub create_time: i64,
+    /// In microseconds.
+    pub update_time: i64,
+    /// The name that people see.
+    pub display_name: String,
+    /// The agency's own id of the customer.
+    pub external_id: Option<String>,
+    /// Where to write to the customer.
+    pub contact_email: Option<String>,
+    /// An object of texts.
+    pub annotations: Json,
+    /// NULL: no limit.
+    pub max_members: Option<i32>,
+    /// NULL: no limit.
+    pub max_teams: Option<i32>,
+    /// NULL: no limit.
+    pub max_pending_invitations: Option<i32>,
+    /// NULL: no limit.
+    pub max_agents: Option<i32>,
+    /// Whether its users may sign in.
+    pub client_access_enabled: bool,
+    /// Whether its users may edit it.
+    pub self_edit_enabled: bool,
+    /// NULL: no logo.
+    pub logo_content_type: Option<String>,
+    /// In pixels.
+    pub logo_width: Option<i32>,
+    /// In pixels.
+    pub logo_height: Option<i32>,
+    /// In bytes.
+    pub logo_size: Option<i32>,
+    /// Of the bytes: where the object is.
+    pub logo_sha256: Option<Vec<u8>>,
+    /// NULL: not suspended.
+    pub suspend_time: Option<i64>,
+    /// By whom.
+    pub suspend_actor: Option<String>,
+    /// Why.
+    pub suspend_reason: Option<String>,
+    /// NULL: not deleted.
+    pub delete_time: Option<i64>,
+    /// When it will be purged.
+    pub purge_time: Option<i64>,
+}
+
+/// The row stands alone.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+const CONSTRAINTS: &[Constraint] = &[
+    Constraint {
+        postgres: "organizations_name",
+        sqlite: "organizations.workspace_uid, organizations.id",
+        reason: ErrorReason::ResourceExists,
+        message: "an organization with this id exists: choose another id",
+    },
+    Constraint {
+        postgres: "organizations_external_id",
+        sqlite: "organizations.workspace_uid, organizations.external_id",
+        reason: ErrorReason::ExternalIdTaken,
+        message: "another organization of the workspace has this external id",
+    },
+];
+
+/// Which organizations of a workspace, and in which order.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Deleted ones too.
+    pub show_deleted: bool,
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only the one with this external id.
+    pub external_id: Option<String>,
+    /// Only those with this contact email.
+    pub contact_email: Option<String>,
+    /// Only those whose users may sign in, or may not.
+    pub client_access_enabled: Option<bool>,
+    /// By display name; else by creation.
+    pub by_display_name: bool,
+    /// From the end.
+    pub descending: bool,
+}
+
+/// Where a page goes on: behind this organization.
+#[derive(Debug, Clone)]
+pub struct After {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its display name, where that is the order.
+    pub display_name: String,
+}
+
+/// Inserts an organization.
+pub fn insert(tx: &Tx, _scope: &Scope<WorkspaceRef>, organization: &Organization) {
+    let insert = Entity::insert(Model::from(organization).into_active_model());
+    tx.write(insert.into_query(), CONSTRAINTS);
+}
+
+/// Writes the next version of an organization over the one it was made from.
+pub fn update(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Organization, after: &Organization) {
+    let update = Entity::update_many()
+        .set(Model::from(after).into_active_model().reset_all())
+        .filter(Column::Uid.eq(scope.organization().uid.0))
+        .filter(Column::Version.eq(before.version));
+    tx.guard(update.into_query(), CONSTRAINTS);
+}
+
+/// The organization of the scope, in a unit that is about to change it.
+pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Organization> {
+    let organization = scope.organization();
+    let row = Entity::find_by_id(organization.uid.0).one(tx).await.map_err(db_error)?;
+    row.map(Organization::try_from)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("Organization", organization.name()))
+}
+
+/// The organization of the scope.
+pub async fn get(reader: &Reader, scope: &Scope<OrganizationRef>) -> Result<Answer<Organization>> {
+    let organization = scope.organization();
+    let found = reader.one(Entity::find_by_id(organization.uid.0)).await?;
+    found.try_map(|row| {
+        row.map(Organization::try_from)
+            .transpose()?
+            .ok_or_else(|| Error::not_found("Organization", organization.name()))
+    })
+}
+
+/// At most `limit` organizations of the scope's workspace.
+pub async fn list(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    query: &Query,
+    after: Option<&After>,
+    limit: u64,
+) -> Result<Answer<Vec<Organization>>> {
+    let mut select = ordered(query, after)
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .limit(limit);
+    if !query.show_deleted {
+        select = select.filter(Column::DeleteTime.is_null());
+    }
+    select = match query.state {
+        Some(State::Active) => select
+            .filter(Column::DeleteTime.is_null())
+            .filter(Column::SuspendTime.is_null()),
+        Some(State::Suspended) => select
+            .filter(Column::DeleteTime.is_null())
+            .filter(Column::SuspendTime.is_not_null()),
+        Some(State::Deleted) => select.filter(Column::DeleteTime.is_not_null()),
+        Some(State::Unspecified) | None => select,
+    };
+    if let Some(external_id) = &query.external_id {
+        select = select.filter(Column::ExternalId.eq(external_id.as_str()));
+    }
+    if let Some(email) = &query.contact_email {
+        select = select.filter(Column::ContactEmail.eq(email.as_str()));
+    }
+    if let Some(enabled) = query.client_access_enabled {
+        select = select.filter(Column::ClientAccessEnabled.eq(enabled));
+    }
+    let rows = reader.all(select).await?;
+    rows.try_map(|rows| rows.into_iter().map(Organization::try_from).collect())
+}
+
+fn ordered(query: &Query, after: Option<&After>) -> Select<Entity> {
+    let order = if query.descending { Order::Desc } else { Order::Asc };
+    let mut select = Entity::find();
+    if query.by_display_name {
+        select = select.order_by(Column::DisplayName, order.clone());
+    }
+    select = select.order_by(Column::Uid, order);
+    let Some(after) = after else { return select };
+    let (key, value) = if query.by_display_name {
+        let columns = Expr::tuple([Column::DisplayName.into_expr(), Column::Uid.into_expr()]);
+        (
+            columns,
+            Expr::tuple([Expr::val(after.display_name.as_str()), Expr::val(after.uid.0)]),
+        )
+    } else {
+        (Column::Uid.into_expr(), Expr::val(after.uid.0))
+    };
+    select.filter(if query.descending { key.lt(value) } else { key.gt(value) })
+}
+
+/// A page of everything, for the journal's initial state.
+pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
+    async move {
+        let mut select = Entity::find().order_by_asc(Column::Uid).limit(limit);
+        if let Some(after) = after {
+            select = select.filter(Column::Uid.gt(after.0));
+        }
+        select = match filter {
+            Filter::All => select,
+            Filter::Workspace(uid) => select.filter(Column::WorkspaceUid.eq(uid.0)),
+            Filter::Organization(uid) => select.filter(Column::Uid.eq(uid.0)),
+        };
+        let rows = select.all(db.read()).await.map_err(db_error)?;
+        rows.into_iter()
+            .map(|row| Ok(describe(&Organization::try_from(row)?)))
+            .collect()
+    }
+    .boxed()
+}
+
+fn describe(organization: &Organization) -> Snapshot {
+    Snapshot {
+        uid: organization.uid,
+        workspace: Some(organization.workspace.clone()),
+        organization: Some(organization.reference()),
+        change: Change::snapshot(&api::Organization::from(organization)),
+    }
+}
+
+impl From<&Organization> for Model {
+    fn from(organization: &Organization) -> Self {
+        let logo = organization.logo.as_ref();
+        let suspension = organization.suspension.as_ref();
+        let annotations = organization
+            .annotations
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().into()));
+        Self {
+            uid: organization.uid.0,
+            workspace_uid: organization.workspace.uid.0,
+            workspace_id: organization.workspace.id.clone(),
+            id: organization.id.clone(),
+            version: organization.version,
+            create_time: organization.create_time.0,
+            update_time: organization.update_time.0,
+            display_name: organization.display_name.clone(),
+            external_id: organization.external_id.clone(),
+            contact_email: organization.contact_email.clone(),
+            annotations: Json::Object(annotations.collect()),
+            max_members: organization.limits.max_members,
+            max_teams: organization.limits.max_teams,
+            max_pending_invitations: organization.limits.max_pending_invitations,
+            max_agents: organization.limits.max_agents,
+            client_access_enabled: organization.client_access_enabled,
+            self_edit_enabled: organization.self_edit_enabled,
+            logo_content_type: logo.map(|logo| logo.content_type.as_str().to_owned()),
+            logo_width: logo.map(|logo| logo.width),
+            logo_height: logo.map(|logo| logo.height),
+            logo_size: logo.map(|logo| logo.size),
+            logo_sha256: logo.map(|logo| logo.sha256.to_vec()),
+            suspend_time: suspension.map(|suspension| suspension.time.0),
+            suspend_actor: suspension.map(|suspension| suspension.actor.clone()),
+            suspend_reason: suspension.map(|suspension| suspension.reason.clone()),
+            delete_time: organization.delete_time.map(|time| time.0),
+            purge_time: organization.purge_time.map(|time| time.0),
+        }
+    }
+}
+
+impl TryFrom<Model> for Organization {
+    type Error = Error;
+
+    fn try_from(row: Model) -> Result<Self> {
+        let logo = logo(&row)?;
+        let annotations: BTreeMap<String, String> = match row.annotations {
+            Json::Object(object) => object
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())))
+                .collect(),
+            _ => return Err(Error::internal("the annotations of an organization are no object")),
+        };
+        let suspension = row.suspend_time.map(|time| Suspension {
+            reason: row.suspend_reason.unwrap_or_default(),
+            actor: row.suspend_actor.unwrap_or_default(),
+            time: Micros(time),
+        });
+        Ok(Self {
+            uid: Uid(row.uid),
+            workspace: WorkspaceRef {
+                uid: Uid(row.workspace_uid),
+                id: row.workspace_id,
+            },
+            id: row.id,
+            version: row.version,
+            create_time: Micros(row.create_time),
+            update_time: Micros(row.update_time),
+            display_name: row.display_name,
+            external_id: row.external_id,
+            contact_email: row.contact_email,
+            annotations,
+            limits: Limits {
+                max_members: row.max_members,
+                max_teams: row.max_teams,
+                max_pending_invitations: row.max_pending_invitations,
+                max_agents: row.max_agents,
+            },
+            client_access_enabled: row.client_access_enabled,
+            self_edit_enabled: row.self_edit_enabled,
+            logo,
+            suspension,
+            delete_time: row.delete_time.map(Micros),
+            purge_time: row.purge_time.map(Micros),
+        })
+    }
+}
+
+fn logo(row: &Model) -> Result<Option<Logo>> {
+    let Some(content_type) = &row.logo_content_type else {
+        return Ok(None);
+    };
+    let damaged = || Error::internal("the logo columns of an organization are incomplete");
+    Ok(Some(Logo {
+        content_type: ContentType::parse(content_type).map_err(|_| damaged())?,
+        width: row.logo_width.ok_or_else(damaged)?,
+        height: row.logo_height.ok_or_else(damaged)?,
+        size: row.logo_size.ok_or_else(damaged)?,
+        sha256: row
+            .logo_sha256
+            .as_deref()
+            .and_then(|hash| hash.try_into().ok())
+            .ok_or_else(damaged)?,
+    }))
+}

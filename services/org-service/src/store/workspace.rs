@@ -1,0 +1,130 @@
+//! Workspaces in the database.
+
+use crate::domain::workspace::Workspace;
+use clientele_api::error::ErrorReason;
+use clientele_api::journal::Change;
+use clientele_api::name::WorkspaceRef;
+use clientele_api::{Micros, Result, Uid, org as api};
+use clientele_service::journal::Snapshot;
+use clientele_service::scope::{Platform, Scope};
+use clientele_store::connect::db_error;
+use clientele_store::journal::Filter;
+use clientele_store::tx::Tx;
+use clientele_store::{Answer, Constraint, Db, Reader};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sea_orm::entity::prelude::*;
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+
+/// A workspace.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "workspaces")]
+pub struct Model {
+    /// Its identity.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub uid: Uuid,
+    /// Its id in names.
+    pub id: String,
+    /// Counts its changes.
+    pub version: i64,
+    /// In microseconds.
+    pub create_time: i64,
+    /// In microseconds.
+    pub update_time: i64,
+    /// The name that people see.
+    pub display_name: String,
+}
+
+/// The row stands alone.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+const CONSTRAINTS: &[Constraint] = &[Constraint {
+    postgres: "workspaces_id",
+    sqlite: "workspaces.id",
+    reason: ErrorReason::ResourceExists,
+    message: "a workspace with this id exists: choose another id",
+}];
+
+/// Inserts a workspace.
+pub fn insert(tx: &Tx, _scope: &Scope<Platform>, workspace: &Workspace) {
+    let insert = Entity::insert(Model::from(workspace).into_active_model());
+    tx.write(insert.into_query(), CONSTRAINTS);
+}
+
+/// The workspace of the scope.
+pub async fn get(reader: &Reader, scope: &Scope<WorkspaceRef>) -> Result<Answer<Option<Workspace>>> {
+    let found = reader.one(Entity::find_by_id(scope.workspace().uid.0)).await?;
+    Ok(found.map(|row| row.map(Workspace::from)))
+}
+
+/// At most `limit` workspaces after a uid, oldest first.
+pub async fn list(
+    reader: &Reader,
+    _scope: &Scope<Platform>,
+    after: Option<Uid>,
+    limit: u64,
+) -> Result<Answer<Vec<Workspace>>> {
+    let rows = reader.all(by_uid(after, limit)).await?;
+    Ok(rows.map(|rows| rows.into_iter().map(Workspace::from).collect()))
+}
+
+/// A page of everything, for the journal's initial state.
+pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
+    async move {
+        let select = match filter {
+            Filter::All => by_uid(after, limit),
+            Filter::Workspace(uid) => by_uid(after, limit).filter(Column::Uid.eq(uid.0)),
+            Filter::Organization(_) => return Ok(Vec::new()),
+        };
+        let rows = select.all(db.read()).await.map_err(db_error)?;
+        Ok(rows.into_iter().map(|row| describe(&Workspace::from(row))).collect())
+    }
+    .boxed()
+}
+
+fn describe(workspace: &Workspace) -> Snapshot {
+    let change = Change::snapshot(&api::Workspace::from(workspace));
+    Snapshot {
+        uid: workspace.uid,
+        workspace: Some(workspace.reference()),
+        organization: None,
+        change,
+    }
+}
+
+fn by_uid(after: Option<Uid>, limit: u64) -> sea_orm::Select<Entity> {
+    let mut select = Entity::find().order_by_asc(Column::Uid).limit(limit);
+    if let Some(after) = after {
+        select = select.filter(Column::Uid.gt(after.0));
+    }
+    select
+}
+
+impl From<&Workspace> for Model {
+    fn from(workspace: &Workspace) -> Self {
+        Self {
+            uid: workspace.uid.0,
+            id: workspace.id.clone(),
+            version: workspace.version,
+            create_time: workspace.create_time.0,
+            update_time: workspace.update_time.0,
+            display_name: workspace.display_name.clone(),
+        }
+    }
+}
+
+impl From<Model> for Workspace {
+    fn from(row: Model) -> Self {
+        Self {
+            uid: Uid(row.uid),
+            id: row.id,
+            version: row.version,
+            create_time: Micros(row.create_time),
+            update_time: Micros(row.update_time),
+            display_name: row.display_name,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The contract of org-service, on both engines.
+
+mod bad_input;
+mod conventions;
+mod journal;
+mod logos;
+mod organizations;
+mod walks;
+mod workspaces;
+
+use clientele_api::access::StaffRole;
+use clientele_api::journal::journal_service_client::JournalServiceClient;
+use clientele_api::org::organization_service_client::OrganizationServiceClient;
+use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
+use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
+use clientele_service::config::Config;
+use clientele_testkit::{Caller, Calls, Database, Engine, Running, Tokens};
+use org_service::OrgService;
+use std::time::Duration;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// A running org-service with the workspace `acme`, and everybody who calls it.
+struct World {
+    running: Running,
+    channel: Channel,
+    tokens: Tokens,
+    operator: Caller,
+    owner: Caller,
+    admin: Caller,
+    member: Caller,
+    logos: TempDir,
+    _database: Database,
+}
+
+impl World {
+    async fn start(engine: Engine) -> Self {
+        let tokens = Tokens::create();
+        let database = Database::create(engine).await;
+        let logos = tempfile::tempdir().unwrap();
+        let mut config = Config::new(database.url.clone(), tokens.issuers());
+        config.drain_delay = Duration::ZERO;
+        let service = OrgService {
+            config,
+            logos: logos.path().to_owned(),
+        };
+        let running = Running::start(&service).await;
+        let world = Self {
+            channel: running.channel().await,
+            running,
+            operator: Caller::with(tokens.operator()),
+            owner: Caller::with(tokens.staff("acme", StaffRole::Owner)),
+            admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
+            member: Caller::with(tokens.staff("acme", StaffRole::Member)),
+            tokens,
+            logos,
+            _database: database,
+        };
+        world.create_workspace("acme").await;
+        world
+    }
+
+    fn workspaces(&self) -> WorkspaceServiceClient<Channel> {
+        WorkspaceServiceClient::new(self.channel.clone())
+    }
+
+    fn organizations(&self) -> OrganizationServiceClient<Channel> {
+        OrganizationServiceClient::new(self.channel.clone())
+    }
+
+    fn journal(&self) -> JournalServiceClient<Channel> {
+        JournalServiceClient::new(self.channel.clone())
+    }
+
+    fn calls(&self) -> Calls {
+        Calls::new(self.channel.clone())
+    }
+
+    async fn create_workspace(&self, id: &str) -> Workspace {
+        let workspace = Some(Workspace {
+            display_name: Some(format!("The {id} agency")),
+            ..Workspace::default()
+        });
+        let request = CreateWorkspaceRequest {
+            workspace_id: id.to_owned(),
+            workspace,
+            ..Default::default()
+        };
+        self.workspaces()
+            .create_workspace(self.operator.request(request))
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    async fn create_organization(&self, id: &str) -> Organization {
+        let request = create(id, named(&format!("The {id} client")));
+        self.organizations()
+            .create_organization(self.admin.request(request))
+            .await
+            .unwrap()
+            .into_inner()
+    }
+}
+
+/// A request for an organization in `acme`.
+fn create(id: &str, organization: Organization) -> CreateOrganizationRequest {
+    CreateOrganizationRequest {
+        parent: "workspaces/acme".to_owned(),
+        organization_id: id.to_owned(),
+        organization: Some(organization),
+        ..Default::default()
+    }
+}
+
+fn named(display_name: &str) -> Organization {
+    Organization {
+        display_name: Some(display_name.to_owned()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,53 @@
+//! Walks over every method of the descriptors.
+
+use crate::World;
+use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
+use serde_json::json;
+
+const SERVICES: &[&str] = &[
+    "clientele.org.v1.WorkspaceService",
+    "clientele.org.v1.OrganizationService",
+    "clientele.journal.v1.JournalService",
+];
+const BAKERY: &str = "workspaces/acme/organizations/bakery";
+/// One white pixel.
+const PIXEL: &str = "R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==";
+
+#[tokio::test]
+async fn nobody_gets_what_the_policy_does_not_give() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        refuse_everybody_else(&world.calls(), &world.tokens, SERVICES, "acme", "bakery").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_mutation_happens_once() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let on = |method, request| Step { method, request };
+        let bakery = json!({ "name": BAKERY });
+        let steps = vec![
+            on("/clientele.org.v1.WorkspaceService/CreateWorkspace", json!({ "workspaceId": "globex", "workspace": { "displayName": "G" } })),
+            on(
+                "/clientele.org.v1.OrganizationService/CreateOrganization",
+                json!({ "parent": "workspaces/acme", "organizationId": "bakery", "organization": { "displayName": "B" } }),
+            ),
+            // Derived ids find another one on their own: the repetition must not.
+            on("/clientele.org.v1.OrganizationService/CreateOrganization", json!({ "parent": "workspaces/acme", "organization": { "displayName": "Bakery" } })),
+            on("/clientele.org.v1.OrganizationService/UpdateOrganization", json!({ "organization": { "name": BAKERY, "displayName": "C" } })),
+            // Changes nothing, and is remembered all the same.
+            on("/clientele.org.v1.OrganizationService/UpdateOrganization", json!({ "organization": { "name": BAKERY, "displayName": "C" } })),
+            on("/clientele.org.v1.OrganizationService/UpdateLogo", json!({ "name": BAKERY, "contentType": "image/gif", "content": PIXEL })),
+            on("/clientele.org.v1.OrganizationService/DeleteLogo", bakery.clone()),
+            on("/clientele.org.v1.OrganizationService/SuspendOrganization", bakery.clone()),
+            on("/clientele.org.v1.OrganizationService/ResumeOrganization", bakery.clone()),
+            on("/clientele.org.v1.OrganizationService/DeleteOrganization", bakery.clone()),
+            on("/clientele.org.v1.OrganizationService/UndeleteOrganization", bakery),
+        ];
+        replay_every_mutation(&world.calls(), &world.tokens, SERVICES, steps).await;
+    })
+    .await;
+}

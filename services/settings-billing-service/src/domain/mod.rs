@@ -1,0 +1,4 @@
+//! What the service is about: types whose constructors hold the rules. Pure: no transport, no database.
+
+pub mod language;
+pub mod settings;

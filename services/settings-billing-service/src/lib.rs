@@ -1,0 +1,3 @@
+//! What the client dashboard of an organization looks like and does.
+
+pub mod domain;

@@ -1,0 +1,298 @@
+//! Admission: between authentication and a handler's own work. It reads the method's policy from the proto, resolves names, waits for the
+//! revision that the caller has seen, mints the scope, and answers repeated request ids from the journal.
+
+use crate::caller::Caller;
+use crate::layers::TraceContext;
+use crate::scope::{Call, Level, Scope};
+use crate::status::status;
+use clientele_api::access::Method;
+use clientele_api::error::ErrorReason;
+use clientele_api::name::{OrganizationRef, Parts, WorkspaceRef};
+use clientele_api::request::{Mutation, Preview, Request};
+use clientele_api::{Error, Result, Uid, Violations, parse};
+use clientele_store::follow::Followed;
+use clientele_store::journal::RequestMark;
+use clientele_store::{Answer, Directory, Journal, Revision};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Response, Status};
+
+/// The header of answers: nothing newer is in them.
+pub const REVISION: &str = "clientele-revision";
+/// The header of calls: answer only when you know this.
+pub const MIN_REVISION: &str = "clientele-min-revision";
+
+/// Admits calls.
+#[derive(Debug, Clone)]
+pub struct Admission(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    directory: Directory,
+    followed: Vec<Followed>,
+}
+
+impl Admission {
+    /// Admission for a service with this journal, which finds names in this directory and follows these others.
+    pub fn new(journal: Journal, directory: Directory, followed: Vec<Followed>) -> Self {
+        Self(Arc::new(Inner { journal, directory, followed }))
+    }
+
+    /// Runs a call that changes nothing.
+    pub async fn read<Q, T, Work, Fut>(&self, request: tonic::Request<Q>, work: Work) -> Result<Response<T>, Status>
+    where
+        Q: Request<Level: Level>,
+        Work: Fn(Scope<On<Q>>, Q) -> Fut,
+        Fut: Future<Output = Result<Answer<T>>>,
+    {
+        let (metadata, extensions, message) = request.into_parts();
+        let passport = Passport::read(&metadata, &extensions).map_err(status)?;
+        let answer = self.attempt(&passport, &message, None, false, &work).await.map_err(status)?;
+        Ok(respond(answer))
+    }
+
+    /// Runs a call that changes something. Whatever refuses it, a request id that was used before answers instead.
+    pub async fn write<Q, T, Work, Fut>(&self, request: tonic::Request<Q>, work: Work) -> Result<Response<T>, Status>
+    where
+        Q: Mutation<Level: Level>,
+        T: Preview,
+        Work: Fn(Scope<On<Q>>, Q) -> Fut,
+        Fut: Future<Output = Result<Answer<T>>>,
+    {
+        let (metadata, extensions, message) = request.into_parts();
+        let passport = Passport::read(&metadata, &extensions).map_err(status)?;
+        let mark = mark(&passport.caller, &message).map_err(status)?;
+        let validate_only = message.validate_only();
+        match self.attempt(&passport, &message, mark.clone(), validate_only, &work).await {
+            Ok(mut answer) => {
+                if validate_only {
+                    answer.value.conceal();
+                }
+                Ok(respond(answer))
+            }
+            Err(refusal) => {
+                let replay = match &mark {
+                    Some(mark) if !validate_only => self.replay(&passport.caller, &message, mark, refusal).await,
+                    _ => Err(refusal),
+                };
+                replay.map(respond).map_err(status)
+            }
+        }
+    }
+
+    /// Admits a call whose work is a stream.
+    pub async fn stream<Q: Request<Level: Level>>(&self, request: tonic::Request<Q>) -> Result<(Scope<On<Q>>, Q), Status> {
+        let (metadata, extensions, message) = request.into_parts();
+        let passport = Passport::read(&metadata, &extensions).map_err(status)?;
+        let scope = self.admit(&passport, &message, None, false).await.map_err(status)?;
+        Ok((scope, message))
+    }
+
+    /// Admits and works; once more if a remembered name led to nothing.
+    async fn attempt<Q, T, Work, Fut>(&self, passport: &Passport, message: &Q, mark: Option<RequestMark>, validate_only: bool, work: &Work) -> Result<Answer<T>>
+    where
+        Q: Request<Level: Level>,
+        Work: Fn(Scope<On<Q>>, Q) -> Fut,
+        Fut: Future<Output = Result<Answer<T>>>,
+    {
+        let scope = self.admit(passport, message, mark.clone(), validate_only).await?;
+        match work(scope.clone(), message.clone()).await {
+            Err(error) if error.code() == Code::NotFound && scope.call().remembered => {
+                if let Some(workspace) = &scope.call().workspace {
+                    self.0.directory.forget(workspace, scope.call().organization.as_ref());
+                }
+                let scope = self.admit(passport, message, mark, validate_only).await?;
+                work(scope, message.clone()).await
+            }
+            done => done,
+        }
+    }
+
+    async fn admit<Q: Request<Level: Level>>(&self, passport: &Passport, message: &Q, mark: Option<RequestMark>, validate_only: bool) -> Result<Scope<On<Q>>> {
+        let names = Names::read(message)?;
+        allow(&passport.caller, Q::METHOD, &names)?;
+        self.wait(&passport.min_revision).await?;
+        let resolved = self.resolve(&names).await?;
+        let on = Q::Level::on(resolved.workspace.clone(), resolved.organization.clone());
+        let on = on.ok_or_else(|| Error::internal("a method's names do not give its level"))?;
+        let call = Call {
+            caller: passport.caller.clone(),
+            method: Q::METHOD,
+            workspace: resolved.workspace,
+            organization: resolved.organization,
+            request: mark,
+            validate_only,
+            traceparent: passport.traceparent.clone(),
+            remembered: resolved.remembered,
+        };
+        Ok(Scope::mint(call, on))
+    }
+
+    /// Waits until this service knows what the caller has seen. Its own database always does, in this life of it.
+    async fn wait(&self, min: &Revision) -> Result<()> {
+        let own = self.0.journal.db().service();
+        if let Some((epoch, n)) = min.of(own) && epoch > self.0.journal.epoch() {
+            let message = format!("{own}={epoch}.{n} is of a later life of this database than this server knows: try again");
+            return Err(Error::new(ErrorReason::NotCaughtUp, message).retry_after(std::time::Duration::from_secs(1)));
+        }
+        for followed in &self.0.followed {
+            if let Some((epoch, n)) = min.of(followed.service()) {
+                followed.wait(epoch, n).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, names: &Names<'_>) -> Result<ResolvedNames> {
+        let mut resolved = ResolvedNames { workspace: None, organization: None, remembered: false };
+        let Some(workspace) = names.workspace else { return Ok(resolved) };
+        let found = self.0.directory.workspace(workspace).await?;
+        let found = found.ok_or_else(|| Error::not_found("Workspace", format!("workspaces/{workspace}")))?;
+        resolved.remembered = found.remembered;
+        if let Some(organization) = names.organization {
+            let inside = self.0.directory.organization(&found.found, organization).await?;
+            let name = || format!("workspaces/{workspace}/organizations/{organization}");
+            let inside = inside.ok_or_else(|| Error::not_found("Organization", name()))?;
+            resolved.remembered |= inside.remembered;
+            resolved.organization = Some(inside.found);
+        }
+        resolved.workspace = Some(found.found);
+        Ok(resolved)
+    }
+
+    /// The first answer of a request id, if this refused call is a repetition.
+    async fn replay<Q: Mutation, T: Preview>(&self, caller: &Caller, message: &Q, mark: &RequestMark, refusal: Error) -> Result<Answer<T>> {
+        let names = Names::read(message)?;
+        if !may_be_repetition(&refusal) || allow(caller, Q::METHOD, &names).is_err() {
+            return Err(refusal);
+        }
+        let workspace = match names.workspace {
+            None => Uid::NIL,
+            Some(id) => match self.0.directory.workspace(id).await? {
+                Some(workspace) => workspace.found.uid,
+                None => return Err(refusal),
+            },
+        };
+        let Some(row) = self.0.journal.find(workspace, mark.id).await? else { return Err(refusal) };
+        if row.request_hash.as_deref() != Some(&mark.hash[..]) {
+            let message = "this request id was used before with another request: send another id";
+            return Err(Error::new(ErrorReason::RequestIdReused, message).with("request_id", mark.id));
+        }
+        let value = T::decode(row.answer()?.as_slice()).map_err(Error::internal)?;
+        let mut revision = Revision::new();
+        revision.raise(self.0.journal.db().service(), row.epoch, row.cursor().position.revision());
+        Ok(Answer { value, revision })
+    }
+}
+
+type On<Q> = <<Q as Request>::Level as Level>::On;
+
+/// What the call's headers say.
+struct Passport {
+    caller: Caller,
+    min_revision: Revision,
+    traceparent: Option<String>,
+}
+
+impl Passport {
+    fn read(metadata: &MetadataMap, extensions: &tonic::Extensions) -> Result<Self> {
+        let caller = extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| Error::internal("a call reached its handler without authentication"))?;
+        let mut min_revision = Revision::new();
+        for value in metadata.get_all(MIN_REVISION) {
+            let text = value.to_str().unwrap_or("?"); // not text: refused like any other malformed value
+            min_revision.merge(&Revision::parse(text)?);
+        }
+        let traceparent = extensions.get::<TraceContext>().map(TraceContext::to_string);
+        Ok(Self { caller, min_revision, traceparent })
+    }
+}
+
+/// The workspace and the organization that a request names.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names<'q> {
+    workspace: Option<&'q str>,
+    organization: Option<&'q str>,
+    first: &'q str,
+}
+
+impl<'q> Names<'q> {
+    fn read<Q: Request>(message: &'q Q) -> Result<Self> {
+        let mut names = Self::default();
+        let mut violations = Violations::new();
+        for (rule, value) in message.names() {
+            if value.is_empty() && rule.optional {
+                continue;
+            }
+            let Some(parts) = violations.check(rule.field, Parts::parse(value, rule.patterns)) else { continue };
+            let workspace = parts.id("workspaces");
+            if names.workspace.is_some_and(|known| Some(known) != workspace) {
+                violations.add(rule.field, "must lie in the same workspace as the names before it");
+            }
+            names.workspace = workspace;
+            names.organization = names.organization.or(parts.id("organizations"));
+            if names.first.is_empty() {
+                names.first = value;
+            }
+        }
+        violations.finish(Some(names))
+    }
+}
+
+struct ResolvedNames {
+    workspace: Option<WorkspaceRef>,
+    organization: Option<OrganizationRef>,
+    remembered: bool,
+}
+
+/// Whether the caller may call this method on these names. What lies in another workspace looks as if it did not exist.
+fn allow(caller: &Caller, method: &Method, names: &Names<'_>) -> Result<()> {
+    let allowed = match caller {
+        Caller::Operator { .. } => true,
+        Caller::Service { .. } => method.service,
+        Caller::Staff { workspace, role, .. } => {
+            let enough = names.workspace.is_some() && method.role.is_some_and(|least| *role >= least);
+            if enough && names.workspace != Some(workspace.as_str()) {
+                return Err(Error::not_found("Resource", names.first));
+            }
+            enough
+        }
+    };
+    if allowed {
+        return Ok(());
+    }
+    let message = format!("{} is not for you; the method's comment says who may call it", method.path);
+    Err(Error::new(ErrorReason::CallerNotAllowed, message).with("actor", caller.actor()))
+}
+
+/// The request id, and the hash of what must be equal when it is used again.
+fn mark<Q: Mutation>(caller: &Caller, message: &Q) -> Result<Option<RequestMark>> {
+    if message.request_id().is_empty() {
+        return Ok(None);
+    }
+    let mut violations = Violations::new();
+    let id = violations.check("request_id", parse::uuid(message.request_id()));
+    let id = violations.finish(id)?;
+    let mut hash = Sha256::new();
+    for part in [Q::METHOD.path.as_bytes(), caller.actor().as_bytes(), &message.body()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    Ok(Some(RequestMark { id, hash: hash.finalize().into() }))
+}
+
+/// Refusals that a repetition of a call that succeeded can meet. The others say that it can't have succeeded, or can't be looked up.
+fn may_be_repetition(refusal: &Error) -> bool {
+    let by_state = matches!(refusal.code(), Code::NotFound | Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition);
+    by_state || matches!(refusal.reason(), ErrorReason::RequestIdReused | ErrorReason::LimitReached)
+}
+
+fn respond<T>(answer: Answer<T>) -> Response<T> {
+    let mut response = Response::new(answer.value);
+    if let Ok(revision) = MetadataValue::try_from(answer.revision.to_string()) {
+        response.metadata_mut().insert(REVISION, revision);
+    }
+    response
+}

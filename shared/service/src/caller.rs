@@ -1,0 +1,38 @@
+//! Who calls.
+
+use clientele_api::access::StaffRole;
+
+/// Who calls, proven by a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The platform's operator: may do all.
+    Operator {
+        /// Who exactly, by the issuer's word.
+        subject: String,
+    },
+    /// Staff of one workspace.
+    Staff {
+        /// Who exactly, by the issuer's word.
+        subject: String,
+        /// The id of the workspace.
+        workspace: String,
+        /// What it may do there.
+        role: StaffRole,
+    },
+    /// An internal service of the platform.
+    Service {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Caller {
+    /// As the journal names it: `operators/{subject}`, `staff/{subject}`, `services/{name}`.
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Operator { subject } => format!("operators/{subject}"),
+            Self::Staff { subject, .. } => format!("staff/{subject}"),
+            Self::Service { name } => format!("services/{name}"),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What every service's binary can do: `serve`, `migrate`, `healthcheck`, `config`.
+
+use crate::config::Config;
+use crate::server::{Server, shutdown_signal};
+use crate::telemetry::Telemetry;
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use clientele_store::Db;
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+/// Exit status for settings that can't work (EX_USAGE of sysexits.h).
+const USAGE: u8 = 64;
+
+/// A service: its settings, and how it is made of them.
+pub trait Service: Args + Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// Its name in telemetry and logs.
+    const NAME: &'static str;
+    /// The settings that all services share.
+    fn config(&self) -> &Config;
+    /// Brings its database to the present schema.
+    fn migrate(&self) -> impl Future<Output = Result<()>> + Send;
+    /// Makes everything, starts nothing that is seen from outside.
+    fn build(&self) -> impl Future<Output = Result<Built>> + Send;
+}
+
+/// A service that is ready to run.
+#[derive(Debug)]
+pub struct Built {
+    /// What answers.
+    pub server: Server,
+    /// Its database.
+    pub db: Db,
+    /// Ends its tasks in the background.
+    pub stop: CancellationToken,
+}
+
+impl Built {
+    /// Serves until `shutdown`, then ends calls, tasks and database in this order.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
+        let served = self.server.run(listener, shutdown).await;
+        self.stop.cancel();
+        self.db.close().await;
+        served
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli<S: Service> {
+    #[command(subcommand)]
+    command: Command<S>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command<S: Service> {
+    /// Serves until SIGTERM or Ctrl-C.
+    Serve(S),
+    /// Brings the database to the present schema, and ends.
+    Migrate(S),
+    /// Asks a running server for its health: exit status 0 if it is serving.
+    Healthcheck {
+        /// Where the server listens.
+        #[arg(long, default_value = "http://127.0.0.1:50051")]
+        address: String,
+        /// `liveness`, `readiness`, or an RPC service by its full name.
+        #[arg(long, default_value = "readiness")]
+        service: String,
+    },
+    /// Prints the settings in force, secrets masked.
+    Config(S),
+}
+
+/// The main function of a service's binary.
+pub fn main<S: Service>() -> ExitCode {
+    let command = Cli::<S>::parse().command;
+    if let Command::Serve(settings) | Command::Migrate(settings) | Command::Config(settings) = &command
+        && let Err(error) = settings.config().validate()
+    {
+        complain(&error);
+        return ExitCode::from(USAGE);
+    }
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run<S: Service>(command: Command<S>) -> Result<()> {
+    match command {
+        Command::Serve(settings) => serve(settings).await,
+        Command::Migrate(settings) => settings.migrate().await,
+        Command::Healthcheck { address, service } => check_health(address, service).await,
+        Command::Config(settings) => {
+            let text = serde_json::to_string_pretty(&settings.config().effective())?;
+            writeln!(std::io::stdout(), "{text}").context("can't print")
+        }
+    }
+}
+
+async fn serve<S: Service>(settings: S) -> Result<()> {
+    let telemetry = Telemetry::start(S::NAME, settings.config())?;
+    let built = settings.build().await?;
+    let listen = settings.config().listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+    let shutdown = CancellationToken::new();
+    let signal = shutdown.clone();
+    tokio::spawn(async move {
+        shutdown_signal().await;
+        signal.cancel();
+    });
+    let served = built.run(listener, shutdown).await;
+    telemetry.shutdown().await?;
+    served
+}
+
+async fn check_health(address: String, service: String) -> Result<()> {
+    let endpoint = Endpoint::from_shared(address)?.timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(2));
+    let mut health = HealthClient::new(endpoint.connect().await?);
+    let answer = health.check(HealthCheckRequest { service: service.clone() }).await?.into_inner();
+    ensure!(answer.status() == tonic_health::pb::health_check_response::ServingStatus::Serving, "{service} is {:?}", answer.status());
+    Ok(())
+}
+
+fn complain(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "{error:#}"); // nowhere else to say it
+}

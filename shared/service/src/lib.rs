@@ -1,0 +1,18 @@
+//! What every service is made of besides its own rules: configuration, telemetry, the layers that a call passes, authentication,
+//! health and an orderly end.
+
+pub mod admission;
+pub mod caller;
+pub mod cli;
+pub mod config;
+pub mod filter;
+pub mod health;
+pub mod journal;
+pub mod layers;
+pub mod scope;
+pub mod server;
+pub mod status;
+pub mod telemetry;
+pub mod token;
+
+pub use admission::Admission;

@@ -1,0 +1,143 @@
+//! What a call may touch. A store call needs a scope, and only admission mints one.
+
+use crate::caller::Caller;
+use clientele_api::access::Method;
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::request::level;
+use clientele_store::Author;
+use clientele_store::journal::{Filter, RequestMark};
+use std::sync::Arc;
+
+/// Proof that a caller may do what the method does on `L`: exactly this workspace or organization, or above them.
+#[derive(Debug, Clone)]
+pub struct Scope<L> {
+    call: Arc<Call>,
+    on: L,
+}
+
+/// An admitted call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) caller: Caller,
+    pub(crate) method: &'static Method,
+    pub(crate) workspace: Option<WorkspaceRef>,
+    pub(crate) organization: Option<OrganizationRef>,
+    pub(crate) request: Option<RequestMark>,
+    pub(crate) validate_only: bool,
+    pub(crate) traceparent: Option<String>,
+    /// Names that were remembered rather than read: if they lead to nothing, they are resolved once more.
+    pub(crate) remembered: bool,
+}
+
+impl<L> Scope<L> {
+    pub(crate) fn mint(call: Call, on: L) -> Self {
+        Self { call: Arc::new(call), on }
+    }
+
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// Who calls, as the journal names actors.
+    pub fn actor(&self) -> String {
+        self.call.caller.actor()
+    }
+
+    /// Whether everything is checked and nothing changed, outside the database too.
+    pub fn validate_only(&self) -> bool {
+        self.call.validate_only
+    }
+
+    /// Who writes, for the journal.
+    pub fn author(&self) -> Author {
+        Author {
+            workspace: self.call.workspace.clone(),
+            organization: self.call.organization.clone(),
+            actor: self.actor(),
+            method: self.call.method.path,
+            request: self.call.request.clone(),
+            validate_only: self.call.validate_only,
+            traceparent: self.call.traceparent.clone(),
+        }
+    }
+}
+
+impl Scope<WorkspaceRef> {
+    /// The workspace.
+    pub fn workspace(&self) -> &WorkspaceRef {
+        &self.on
+    }
+}
+
+impl Scope<OrganizationRef> {
+    /// The organization.
+    pub fn organization(&self) -> &OrganizationRef {
+        &self.on
+    }
+}
+
+/// Above workspaces.
+#[derive(Debug, Clone, Copy)]
+pub struct Platform;
+
+/// As far as the caller named it.
+#[derive(Debug, Clone)]
+pub enum Reach {
+    /// Above workspaces.
+    Platform,
+    /// A workspace.
+    Workspace(WorkspaceRef),
+    /// An organization.
+    Organization(OrganizationRef),
+}
+
+impl Scope<Reach> {
+    /// Whose journal rows it covers.
+    pub fn filter(&self) -> Filter {
+        match &self.on {
+            Reach::Platform => Filter::All,
+            Reach::Workspace(workspace) => Filter::Workspace(workspace.uid),
+            Reach::Organization(organization) => Filter::Organization(organization.uid),
+        }
+    }
+}
+
+/// What a method's level is in a scope; the names that it takes have been resolved.
+pub trait Level: Sized {
+    /// What the scope holds.
+    type On: Clone + Send + Sync + 'static;
+    /// Takes it from the names; None if a name that the level needs was not given.
+    fn on(workspace: Option<WorkspaceRef>, organization: Option<OrganizationRef>) -> Option<Self::On>;
+}
+
+impl Level for level::Platform {
+    type On = Platform;
+    fn on(_: Option<WorkspaceRef>, _: Option<OrganizationRef>) -> Option<Platform> {
+        Some(Platform)
+    }
+}
+
+impl Level for level::Workspace {
+    type On = WorkspaceRef;
+    fn on(workspace: Option<WorkspaceRef>, _: Option<OrganizationRef>) -> Option<WorkspaceRef> {
+        workspace
+    }
+}
+
+impl Level for level::Organization {
+    type On = OrganizationRef;
+    fn on(_: Option<WorkspaceRef>, organization: Option<OrganizationRef>) -> Option<OrganizationRef> {
+        organization
+    }
+}
+
+impl Level for level::Any {
+    type On = Reach;
+    fn on(workspace: Option<WorkspaceRef>, organization: Option<OrganizationRef>) -> Option<Reach> {
+        Some(match (workspace, organization) {
+            (_, Some(organization)) => Reach::Organization(organization),
+            (Some(workspace), None) => Reach::Workspace(workspace),
+            (None, None) => Reach::Platform,
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! What the process tells about itself: JSON logs on stdout, and traces and metrics to an OpenTelemetry collector.
+
+mod json;
+
+use crate::config::Config;
+use anyhow::{Context as _, Result, anyhow};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{KeyValue, global};
+use opentelemetry_otlp::{MetricExporter, RetryPolicy, SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use std::time::{Duration, Instant};
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, dynamic_filter_fn, filter_fn};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+/// The target of spans that may begin a trace: `info_span!(target: ROOT, …)`. All others are recorded only inside of a span,
+/// otherwise each of them would be a trace of its own below the many calls that are not sampled.
+pub const ROOT: &str = "clientele::root";
+
+/// The longest that the last spans and figures may take on their way out.
+const SHUTDOWN: Duration = Duration::from_secs(6);
+/// One export, retries included, must end before the exporters give up at shutdown (5 s).
+const EXPORT: Duration = Duration::from_secs(3);
+
+/// Keeps telemetry going; to be shut down last.
+#[derive(Debug)]
+#[must_use]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+}
+
+impl Telemetry {
+    /// Starts logs and, where a collector is configured, traces and metrics. Once per process.
+    pub fn start(service_name: &str, config: &Config) -> Result<Self> {
+        let Some(endpoint) = &config.otlp_endpoint else {
+            Registry::default().with(logs(config)?).try_init()?;
+            return Ok(Self { traces: None, metrics: None });
+        };
+
+        let resource = Resource::builder()
+            .with_service_name(service_name.to_owned())
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
+            .build();
+        let traces = traces(endpoint, resource.clone())?;
+        let metrics = metrics(endpoint, resource)?;
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer("clientele"))
+            .with_filter(
+                dynamic_filter_fn(is_traced)
+                    .with_max_level_hint(LevelFilter::INFO)
+                    .with_callsite_filter(|metadata| may_be_traced(metadata).into()),
+            );
+        Registry::default().with(spans).with(logs(config)?).try_init()?;
+        global::set_meter_provider(metrics.clone());
+        Ok(Self { traces: Some(traces), metrics: Some(metrics) })
+    }
+
+    /// Sends what is left and ends, within 6 s whatever the collector does.
+    pub async fn shutdown(self) -> Result<()> {
+        let began = Instant::now();
+        // Off the async threads, which the exporters need to send, and both at once: each waits up to 5 s for its own.
+        let traces = tokio::task::spawn_blocking(move || self.traces.map(|traces| traces.shutdown()).transpose());
+        let metrics = tokio::task::spawn_blocking(move || self.metrics.map(|metrics| metrics.shutdown()).transpose());
+        let both = async { tokio::try_join!(traces, metrics) };
+        let (traces, metrics) = tokio::time::timeout(SHUTDOWN, both)
+            .await
+            .with_context(|| format!("the collector took longer than {SHUTDOWN:?}"))??;
+        traces.and(metrics).map_err(|error| anyhow!(error))?;
+        tracing::info!(duration_ms = began.elapsed().as_millis() as u64, "telemetry ended");
+        Ok(())
+    }
+}
+
+/// Logs show no spans, only the ids of the trace.
+fn logs<S>(config: &Config) -> Result<impl Layer<S> + use<S>>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let chosen = EnvFilter::try_new(&config.log)?.and(filter_fn(|metadata| metadata.is_event()));
+    Ok(tracing_subscriber::fmt::layer().event_format(json::Json).with_filter(chosen))
+}
+
+fn traces(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT)
+        .with_retry_policy(RetryPolicy::recommended().with_max_retries(1))
+        .build()?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::AlwaysOn) // the layers decide before they make a span
+        .with_resource(resource)
+        .build())
+}
+
+fn metrics(endpoint: &str, resource: Resource) -> Result<SdkMeterProvider> {
+    let exporter = MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT)
+        .with_retry_policy(RetryPolicy::recommended().with_max_retries(1))
+        .build()?;
+    Ok(SdkMeterProvider::builder()
+        .with_periodic_exporter(exporter)
+        .with_resource(resource)
+        .build())
+}
+
+/// What the exporter's own libraries do is never exported: that would cause further exports without an end.
+fn may_be_traced(metadata: &Metadata<'_>) -> Interest {
+    let own = ["h2", "hyper", "hyper_util", "tonic", "tower", "opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"];
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    Interest(!own.contains(&library))
+}
+
+struct Interest(bool);
+
+impl From<Interest> for tracing::subscriber::Interest {
+    fn from(Interest(interested): Interest) -> Self {
+        if interested { Self::sometimes() } else { Self::never() }
+    }
+}
+
+fn is_traced<S>(metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    may_be_traced(metadata).0 && (metadata.target() == ROOT || context.lookup_current().is_some())
+}

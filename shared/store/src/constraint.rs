@@ -1,0 +1,23 @@
+//! Unique constraints and the refusals that they stand for.
+
+use clientele_api::{Error, error::ErrorReason};
+
+/// A unique constraint, and what breaking it means. Each store file lists its own once; breaking an unlisted one is INTERNAL.
+#[derive(Debug)]
+pub struct Constraint {
+    /// Its name on PostgreSQL.
+    pub postgres: &'static str,
+    /// What SQLite calls it: `table.column, table.column`.
+    pub sqlite: &'static str,
+    /// Why the write is refused.
+    pub reason: ErrorReason,
+    /// The sentence for the caller.
+    pub message: &'static str,
+}
+
+impl Constraint {
+    /// The refusal.
+    pub fn error(&self) -> Error {
+        Error::new(self.reason, self.message)
+    }
+}

@@ -1,0 +1,48 @@
+//! Where a follower stands.
+
+use crate::connect::{Db, db_error};
+use crate::cursor::{Cursor, WatchCursor};
+use clientele_api::Result;
+use sea_orm::entity::prelude::*;
+
+/// Where the follower of a service stands.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "follow_cursors")]
+pub struct Model {
+    /// The service.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub service: String,
+    /// The text of a cursor: of a checkpoint, or of a snapshot while everything is read anew. NULL: nothing is known yet.
+    pub cursor: Option<String>,
+    /// Counts the times that everything was read anew.
+    pub bootstrap: i64,
+}
+
+/// The row stands alone.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The cursor to go on from.
+    pub(super) fn watch_cursor(&self) -> Option<WatchCursor> {
+        self.cursor.as_deref().and_then(WatchCursor::parse)
+    }
+}
+
+/// The row of a service; before the first time, an empty one.
+pub(super) async fn read(on: &impl ConnectionTrait, service: &str) -> Result<Model> {
+    let row = Entity::find_by_id(service).one(on).await.map_err(db_error)?;
+    Ok(row.unwrap_or_else(|| Model { service: service.to_owned(), cursor: None, bootstrap: 0 }))
+}
+
+/// The checkpoint up to which a service is known here. None: not yet, or everything is being read anew.
+pub(crate) async fn stored(db: &Db, service: &str) -> Result<Option<Cursor>> {
+    Ok(read(db.read(), service).await?.cursor.as_deref().and_then(Cursor::parse))
+}
+
+/// A scalar subquery for that checkpoint's text.
+pub(crate) fn cursor_of(service: &'static str) -> String {
+    format!("(SELECT cursor FROM follow_cursors WHERE service = '{service}')")
+}

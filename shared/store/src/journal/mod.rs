@@ -1,0 +1,149 @@
+//! The journal: one row for each mutation, in its transaction. It is the audit log, the change feed and the memory of request ids.
+
+mod migration;
+mod read;
+mod row;
+pub mod state;
+mod tail;
+
+pub use migration::CreateJournal;
+pub use read::{Filter, Listing};
+pub use row::Model as Row;
+
+use crate::connect::Db;
+use crate::cursor::{Answer, Cursor, Revision};
+use crate::tx::{self, Mode, Tx, TxFn};
+use clientele_api::journal::Change;
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::{Result, Uid};
+use prost::Message;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Who writes, and by which call: minted by admission.
+#[derive(Debug, Clone)]
+pub struct Author {
+    /// The workspace; None for calls above workspaces.
+    pub workspace: Option<WorkspaceRef>,
+    /// The organization, if the call names one.
+    pub organization: Option<OrganizationRef>,
+    /// As the journal names actors.
+    pub actor: String,
+    /// The full method.
+    pub method: &'static str,
+    /// The id under which the call is to be remembered.
+    pub request: Option<RequestMark>,
+    /// Whether everything is checked and nothing changed.
+    pub validate_only: bool,
+    /// The W3C trace context of the call.
+    pub traceparent: Option<String>,
+}
+
+/// A request id, and the hash of what must be equal when it is used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestMark {
+    /// The id.
+    pub id: Uuid,
+    /// SHA-256 of method, actor and the request without request id and validate_only.
+    pub hash: [u8; 32],
+}
+
+impl Author {
+    /// The workspace under whose uid its rows and request ids stand.
+    pub fn workspace_uid(&self) -> Uid {
+        self.workspace.as_ref().map_or(Uid::NIL, |workspace| workspace.uid)
+    }
+}
+
+/// What a unit did: the answer and the changes. No changes: only the request id is remembered, if there is one.
+#[derive(Debug, Clone)]
+pub struct Recorded<T> {
+    /// What the caller gets, now and whenever it repeats the request id.
+    pub answer: T,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// The organization that was touched, where the call does not name it (as when it is being created).
+    pub organization: Option<OrganizationRef>,
+}
+
+impl<T> Recorded<T> {
+    /// A change of one resource, with this answer.
+    pub fn change(answer: T, change: Change) -> Self {
+        Self { answer, changes: vec![change], organization: None }
+    }
+
+    /// Nothing changed.
+    pub fn nothing(answer: T) -> Self {
+        Self { answer, changes: Vec::new(), organization: None }
+    }
+}
+
+/// The journal of a service.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    horizon: watch::Receiver<Cursor>,
+}
+
+impl Journal {
+    /// Finds out which life of the database this is and begins to watch the end of the journal, until `stop`.
+    pub async fn open(db: &Db, stop: CancellationToken) -> Result<Self> {
+        let epoch = state::enter(db).await?;
+        let horizon = tail::start(db.clone(), epoch, stop).await?;
+        Ok(Self(Arc::new(Inner { db: db.clone(), horizon })))
+    }
+
+    /// The present life of the database.
+    pub fn epoch(&self) -> i64 {
+        self.0.horizon.borrow().epoch
+    }
+
+    /// The end of what readers may see, and news of it: everything up to it is committed, and nothing will yet appear below it.
+    pub fn horizon(&self) -> watch::Receiver<Cursor> {
+        self.0.horizon.clone()
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    /// Runs a unit and writes down what it did, in one transaction.
+    pub async fn write<T, F>(&self, author: Author, unit: F) -> Result<Answer<T>>
+    where
+        T: Message + Clone + 'static,
+        F: AsyncFnOnce(&Tx) -> Result<Recorded<T>> + for<'t> TxFn<'t, Recorded<T>> + Clone + 'static,
+    {
+        let epoch = self.epoch();
+        let mode = if author.validate_only { Mode::Validate } else { Mode::Commit };
+        let remembered = async move |tx: &Tx| remember(tx, unit, epoch, &author).await;
+        let done = tx::run(self.db(), mode, remembered).await?;
+        let revision = match done.position {
+            Some(position) => {
+                let mut revision = Revision::new();
+                revision.raise(self.db().service(), epoch, position.revision());
+                revision
+            }
+            None => self.revision().await?,
+        };
+        Ok(Answer { value: done.value.answer, revision })
+    }
+}
+
+/// Runs the unit and collects the row that remembers it.
+async fn remember<T, F>(tx: &Tx, unit: F, epoch: i64, author: &Author) -> Result<Recorded<T>>
+where
+    T: Message,
+    F: for<'t> TxFn<'t, Recorded<T>>,
+{
+    let recorded = unit(tx).await?;
+    if let Some(rows) = row::append(epoch, author, &recorded) {
+        tx.append(rows);
+    }
+    Ok(recorded)
+}

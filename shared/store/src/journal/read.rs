@@ -1,0 +1,154 @@
+//! Reading the journal: the feed in its order, the log from its end, and one row by request id.
+
+use super::{Journal, Row, row, state};
+use crate::connect::db_error;
+use crate::cursor::{Cursor, Revision};
+use crate::tx::Position;
+use clientele_api::{Error, Result, Uid, error::ErrorReason};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{DbBackend, QueryOrder, QuerySelect, Select, Statement};
+use uuid::Uuid;
+
+/// Whose rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// Everybody's.
+    All,
+    /// A workspace's.
+    Workspace(Uid),
+    /// An organization's.
+    Organization(Uid),
+}
+
+/// A stretch of the log, newest first.
+#[derive(Debug)]
+pub struct Listing {
+    /// The rows that match.
+    pub rows: Vec<Row>,
+    /// Where to go on; None: the log ends here.
+    pub next: Option<Cursor>,
+}
+
+impl Journal {
+    /// At most `limit` rows behind a cursor and not beyond the horizon, in the feed's order.
+    pub async fn after(&self, filter: Filter, from: Cursor, horizon: Cursor, limit: u64) -> Result<Vec<Row>> {
+        let select = filtered(filter)
+            .filter(row::Column::Epoch.eq(horizon.epoch))
+            .filter(position().gt(values(from.position)))
+            .filter(position().lte(values(horizon.position)))
+            .order_by_asc(row::Column::Epoch)
+            .order_by_asc(row::Column::Xid)
+            .order_by_asc(row::Column::Seq)
+            .limit(limit);
+        select.all(self.db().read()).await.map_err(db_error)
+    }
+
+    /// Refuses a cursor from which the feed can't go on: of another life, below the floor, or above the end.
+    pub async fn check_cursor(&self, cursor: Cursor) -> Result<()> {
+        let state = state::read(self.db()).await?;
+        let floor = Position { xid: state.floor_xid, seq: state.floor_seq };
+        let end = self.newest().await?.unwrap_or(Position { xid: 0, seq: 0 });
+        let horizon = self.0.horizon.borrow().position;
+        if cursor.epoch == state.epoch && cursor.position >= floor && cursor.position <= end.max(horizon) {
+            return Ok(());
+        }
+        let message = "the cursor is not of this journal, or too old: start again with initial_state";
+        Err(Error::new(ErrorReason::CursorOutOfRange, message).with("epoch", state.epoch).with("cursor", cursor))
+    }
+
+    /// At most `scan` rows of the log below a cursor, newest first, of which those that `keep` wants, at most `limit`.
+    pub async fn before(&self, filter: Filter, below: Option<Cursor>, limit: usize, scan: u64, keep: impl Fn(&Row) -> bool) -> Result<Listing> {
+        let mut listing = Listing { rows: Vec::new(), next: below };
+        let mut scanned = 0;
+        while scanned < scan {
+            let stretch = std::cmp::min(scan - scanned, 500);
+            let mut select = filtered(filter)
+                .order_by_desc(row::Column::Epoch)
+                .order_by_desc(row::Column::Xid)
+                .order_by_desc(row::Column::Seq)
+                .limit(stretch);
+            if let Some(below) = listing.next {
+                let key = Expr::tuple([Expr::val(below.epoch), Expr::val(below.position.xid), Expr::val(below.position.seq)]);
+                select = select.filter(full_position().lt(key));
+            }
+            let rows = select.all(self.db().read()).await.map_err(db_error)?;
+            let found = rows.len() as u64;
+            for row in rows {
+                if listing.rows.len() == limit {
+                    return Ok(listing);
+                }
+                listing.next = Some(row.cursor());
+                if keep(&row) {
+                    listing.rows.push(row);
+                }
+            }
+            if found < stretch {
+                listing.next = None;
+                break;
+            }
+            scanned += found;
+        }
+        Ok(listing)
+    }
+
+    /// The row that remembers this request id.
+    pub async fn find(&self, workspace: Uid, request_id: Uuid) -> Result<Option<Row>> {
+        let select = row::Entity::find()
+            .filter(row::Column::WorkspaceUid.eq(workspace.0))
+            .filter(row::Column::RequestId.eq(request_id));
+        select.one(self.db().read()).await.map_err(db_error)
+    }
+
+    /// The revision of what a read would see now.
+    pub async fn revision(&self) -> Result<Revision> {
+        let mut revision = Revision::new();
+        let newest = self.newest().await?.map_or(0, Position::revision);
+        revision.raise(self.db().service(), self.epoch(), newest);
+        Ok(revision)
+    }
+
+    async fn newest(&self) -> Result<Option<Position>> {
+        let newest = format!("SELECT xid, seq FROM journal WHERE epoch = {} ORDER BY {} LIMIT 1", self.epoch(), newest_first(self.db().backend()));
+        let row = self.db().read().query_one_raw(Statement::from_string(self.db().backend(), newest)).await.map_err(db_error)?;
+        let position = |row: sea_orm::QueryResult| Ok(Position { xid: row.try_get("", "xid")?, seq: row.try_get("", "seq")? });
+        row.map(position).transpose().map_err(db_error)
+    }
+
+    /// A scalar subquery for the newest revision visible to the statement that it is put into.
+    pub(crate) fn newest_revision(&self) -> String {
+        let (column, backend) = match self.db().backend() {
+            DbBackend::Postgres => ("xid", DbBackend::Postgres),
+            other => ("seq", other),
+        };
+        format!("(SELECT {column} FROM journal WHERE epoch = {} ORDER BY {} LIMIT 1)", self.epoch(), newest_first(backend))
+    }
+}
+
+/// The order in which an index leads straight to the newest row: SQLite's key is seq alone.
+fn newest_first(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "epoch DESC, xid DESC, seq DESC",
+        _ => "seq DESC",
+    }
+}
+
+fn filtered(filter: Filter) -> Select<row::Entity> {
+    match filter {
+        Filter::All => row::Entity::find(),
+        Filter::Workspace(uid) => row::Entity::find().filter(row::Column::WorkspaceUid.eq(uid.0)),
+        Filter::Organization(uid) => row::Entity::find().filter(row::Column::OrganizationUid.eq(uid.0)),
+    }
+}
+
+fn position() -> Expr {
+    Expr::tuple([row::Column::Xid.into_expr(), row::Column::Seq.into_expr()])
+}
+
+fn full_position() -> Expr {
+    Expr::tuple([row::Column::Epoch.into_expr(), row::Column::Xid.into_expr(), row::Column::Seq.into_expr()])
+}
+
+fn values(position: Position) -> Expr {
+    Expr::tuple([Expr::val(position.xid), Expr::val(position.seq)])
+}

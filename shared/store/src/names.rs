@@ -1,0 +1,85 @@
+//! Names to uids. Names are resolved once, at admission; everything behind it goes by uid.
+
+use crate::connect::{Db, db_error};
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::{Result, Uid};
+use moka::sync::Cache;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+/// How many names are remembered.
+const REMEMBERED: u64 = 100_000;
+
+/// Where a service finds workspaces and organizations by name: its own tables, or its projections of another's. Both have the columns
+/// `uid`, `id` and, for organizations, `workspace_uid`. A name means its newest uid.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    db: Db,
+    workspaces: &'static str,
+    organizations: &'static str,
+    memory: Cache<Key, Uid>,
+}
+
+/// The uid of the workspace (nil: above workspaces) and the id in it.
+type Key = (Uid, String);
+
+/// What a name was resolved to, and whether that was remembered rather than read.
+#[derive(Debug, Clone)]
+pub struct Resolved<T> {
+    /// The resource.
+    pub found: T,
+    /// Remembered: if it turns out to be gone, forget it and resolve again. An id can mean another uid after a purge.
+    pub remembered: bool,
+}
+
+impl Directory {
+    /// A directory over these tables.
+    pub fn new(db: Db, workspaces: &'static str, organizations: &'static str) -> Self {
+        Self { db, workspaces, organizations, memory: Cache::new(REMEMBERED) }
+    }
+
+    /// The workspace with this id.
+    pub async fn workspace(&self, id: &str) -> Result<Option<Resolved<WorkspaceRef>>> {
+        let found = self.uid((Uid::NIL, id.to_owned()), || newest(self.workspaces, id, None)).await?;
+        Ok(found.map(|(uid, remembered)| Resolved { found: WorkspaceRef { uid, id: id.to_owned() }, remembered }))
+    }
+
+    /// The organization with this id in the workspace.
+    pub async fn organization(&self, workspace: &WorkspaceRef, id: &str) -> Result<Option<Resolved<OrganizationRef>>> {
+        let select = || newest(self.organizations, id, Some(workspace.uid));
+        let found = self.uid((workspace.uid, id.to_owned()), select).await?;
+        Ok(found.map(|(uid, remembered)| Resolved {
+            found: OrganizationRef { workspace: workspace.clone(), uid, id: id.to_owned() },
+            remembered,
+        }))
+    }
+
+    /// Forgets a name that led to nothing.
+    pub fn forget(&self, workspace: &WorkspaceRef, organization: Option<&OrganizationRef>) {
+        self.memory.invalidate(&(Uid::NIL, workspace.id.clone()));
+        if let Some(organization) = organization {
+            self.memory.invalidate(&(workspace.uid, organization.id.clone()));
+        }
+    }
+
+    async fn uid(&self, key: Key, select: impl FnOnce() -> SelectStatement) -> Result<Option<(Uid, bool)>> {
+        if let Some(uid) = self.memory.get(&key) {
+            return Ok(Some((uid, true)));
+        }
+        let row = self.db.read().query_one(&select()).await.map_err(db_error)?;
+        let Some(row) = row else { return Ok(None) };
+        let uid = Uid(row.try_get::<Uuid>("", "uid").map_err(db_error)?);
+        self.memory.insert(key, uid);
+        Ok(Some((uid, false)))
+    }
+}
+
+fn newest(table: &'static str, id: &str, workspace: Option<Uid>) -> SelectStatement {
+    let mut select = Query::select();
+    select.column(Alias::new("uid")).from(Alias::new(table)).and_where(Expr::col(Alias::new("id")).eq(id));
+    if let Some(workspace) = workspace {
+        select.and_where(Expr::col(Alias::new("workspace_uid")).eq(workspace.0));
+    }
+    select.order_by(Alias::new("uid"), Order::Desc).limit(1).to_owned()
+}

@@ -1,0 +1,22 @@
+//! What the suites of all services stand on: throw-away databases, tokens, servers, and calls made from descriptors.
+//!
+//! Everything here may panic: that is how a test fails.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that can't go on fails"
+)]
+
+mod calls;
+mod database;
+mod server;
+mod tokens;
+mod walk;
+
+pub use calls::{Caller, Calls, reason};
+pub use database::{Database, Engine, on_both_engines};
+pub use server::Running;
+pub use tokens::Tokens;
+pub use walk::{Step, refuse_everybody_else, replay_every_mutation};

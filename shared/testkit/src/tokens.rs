@@ -1,0 +1,78 @@
+//! Tokens of an issuer that the servers of a test trust.
+
+use clientele_api::access::StaffRole;
+use clientele_service::token::{Claims, Role, SigningKey};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const ISSUER: &str = "https://issuer.test";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An issuer, with the file that makes servers trust it.
+pub struct Tokens {
+    key: SigningKey,
+    folder: TempDir,
+}
+
+impl Tokens {
+    /// A new issuer with a key of its own.
+    pub fn create() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SigningKey::generate();
+        std::fs::write(folder.path().join("jwks.json"), key.jwks().to_string()).unwrap();
+        let roles = ["operator", "owner", "admin", "member", "service"];
+        let issuers = json!([{ "issuer": ISSUER, "jwks": "jwks.json", "algorithms": ["EdDSA"], "roles": roles }]);
+        std::fs::write(folder.path().join("issuers.json"), issuers.to_string()).unwrap();
+        Self { key, folder }
+    }
+
+    /// The issuers file for the servers' settings.
+    pub fn issuers(&self) -> PathBuf {
+        self.folder.path().join("issuers.json")
+    }
+
+    /// The platform's operator.
+    pub fn operator(&self) -> String {
+        self.operator_named("olga")
+    }
+
+    /// One of several operators.
+    pub fn operator_named(&self, name: &str) -> String {
+        self.key.mint(&Claims::new(ISSUER, name, Role::Operator), HOUR)
+    }
+
+    /// The platform's operator, too late.
+    pub fn expired_operator(&self) -> String {
+        let long_ago = std::time::SystemTime::now() - HOUR;
+        self.key.mint_at(
+            &Claims::new(ISSUER, "olga", Role::Operator),
+            long_ago,
+            Duration::from_secs(60),
+        )
+    }
+
+    /// Somebody of a workspace's staff.
+    pub fn staff(&self, workspace: &str, role: StaffRole) -> String {
+        let role = match role {
+            StaffRole::Member => Role::Member,
+            StaffRole::Admin => Role::Admin,
+            StaffRole::Owner => Role::Owner,
+        };
+        self.key
+            .mint(&Claims::new(ISSUER, "sam", role).in_workspace(workspace), HOUR)
+    }
+
+    /// An internal service.
+    pub fn service(&self, name: &str) -> String {
+        self.key.mint(&Claims::new(ISSUER, name, Role::Service), HOUR)
+    }
+
+    /// A file with the token of an internal service, for services that follow others.
+    pub fn service_file(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("{name}.token"));
+        std::fs::write(&path, self.service(name)).unwrap();
+        path
+    }
+}

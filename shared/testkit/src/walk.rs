@@ -1,0 +1,140 @@
+//! Walks over every method of the descriptors: a new method is covered without being named.
+
+use crate::calls::{Caller, Calls, reason};
+use crate::tokens::Tokens;
+use clientele_api::access::{Method, StaffRole};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use tonic::Code;
+use uuid::Uuid;
+
+/// Calls every method of these services as everybody who may not: without a token, with an expired one, as the owner of another
+/// workspace, with too low a role, and as a service where the policy names none. It is never answered and never INTERNAL.
+///
+/// `workspace` and `organization` exist on the server.
+pub async fn refuse_everybody_else(
+    calls: &Calls,
+    tokens: &Tokens,
+    services: &[&str],
+    workspace: &str,
+    organization: &str,
+) {
+    let methods = calls.methods(services);
+    assert!(!methods.is_empty());
+    for descriptor in methods {
+        let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
+        let method = clientele_api::method(&path).unwrap_or_else(|| panic!("{path} has no policy"));
+        let request = named_request(method, workspace, organization);
+        let refused = async |who: &str, caller: Caller, codes: &[Code]| {
+            let status = match calls.call(&path, &caller, request.clone()).await {
+                Ok((answer, _)) => panic!("{path} answered {who}: {answer}"),
+                Err(status) => status,
+            };
+            assert!(codes.contains(&status.code()), "{path} to {who}: {status:?}");
+            reason(&status);
+        };
+        if !method.public {
+            refused("nobody", Caller::default(), &[Code::Unauthenticated]).await;
+            refused("garbage", Caller::with("a.b.c"), &[Code::Unauthenticated]).await;
+            refused(
+                "an expired token",
+                Caller::with(tokens.expired_operator()),
+                &[Code::Unauthenticated],
+            )
+            .await;
+        }
+        let stranger = Caller::with(tokens.staff("somebody-else", StaffRole::Owner));
+        refused("a stranger", stranger, &[Code::NotFound, Code::PermissionDenied]).await;
+        if let Some(role) = below(method.role) {
+            refused(
+                "too low a role",
+                Caller::with(tokens.staff(workspace, role)),
+                &[Code::PermissionDenied],
+            )
+            .await;
+        }
+        if !method.service {
+            refused(
+                "a service",
+                Caller::with(tokens.service("stranger")),
+                &[Code::PermissionDenied],
+            )
+            .await;
+        }
+    }
+}
+
+/// The highest role that is too low. Methods for operators only are above owners; none is below members.
+fn below(role: Option<StaffRole>) -> Option<StaffRole> {
+    match role {
+        None => Some(StaffRole::Owner),
+        Some(StaffRole::Owner) => Some(StaffRole::Admin),
+        Some(StaffRole::Admin) => Some(StaffRole::Member),
+        Some(StaffRole::Member) => None,
+    }
+}
+
+/// A request that names what exists, and nothing else.
+fn named_request(method: &Method, workspace: &str, organization: &str) -> Value {
+    let mut request = json!({});
+    for name in method.names {
+        let pattern = name.patterns.last().unwrap();
+        let value = pattern
+            .replace("{workspace}", workspace)
+            .replace("{organization}", organization);
+        let value = value
+            .split('/')
+            .map(|part| if part.starts_with('{') { "some-id" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
+        let mut place = &mut request;
+        for step in name.field.split('.') {
+            place = &mut place[step];
+        }
+        *place = value.into();
+    }
+    request
+}
+
+/// A mutation that succeeds when its turn comes.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The method's path.
+    pub method: &'static str,
+    /// The request, without a request id.
+    pub request: Value,
+}
+
+/// Makes the steps in their order as an operator, each with a request id, and then all of them once more: each repetition must get the
+/// first answer and change nothing; from somebody else it must be refused. Fails if a mutation of these services is not among the steps.
+pub async fn replay_every_mutation(calls: &Calls, tokens: &Tokens, services: &[&str], steps: Vec<Step>) {
+    let missing: BTreeSet<String> = calls
+        .methods(services)
+        .iter()
+        .filter(|method| method.input().get_field_by_name("request_id").is_some())
+        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+        .filter(|path| !steps.iter().any(|step| step.method == *path))
+        .collect();
+    assert!(missing.is_empty(), "no step replays {missing:?}");
+
+    let operator = Caller::with(tokens.operator());
+    let mut done = Vec::new();
+    for mut step in steps {
+        step.request["requestId"] = Uuid::new_v4().to_string().into();
+        let first = calls.call(step.method, &operator, step.request.clone()).await;
+        let first = first.unwrap_or_else(|status| panic!("{}: {status:?}", step.method));
+        done.push((step, first));
+    }
+    let somebody_else = Caller::with(tokens.operator_named("oscar"));
+    for (Step { method, request }, (answer, headers)) in &done {
+        let revision = headers.get("clientele-revision");
+        assert!(revision.is_some(), "{method} has no revision");
+        let again = calls.call(method, &operator, request.clone()).await;
+        let (again, headers) = again.unwrap_or_else(|status| panic!("{method} again: {status:?}"));
+        assert_eq!(*answer, again, "{method} did not answer its repetition as before");
+        assert_eq!(revision, headers.get("clientele-revision"), "{method} happened twice");
+        let refused = calls.call(method, &somebody_else, request.clone()).await;
+        let refused = refused.expect_err("somebody else used the request id");
+        assert_eq!(reason(&refused), "REQUEST_ID_REUSED", "{method}: {refused:?}");
+    }
+}
