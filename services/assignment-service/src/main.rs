@@ -1,2 +1,9 @@
-//! x
-fn main() {}
+//! assignment-service.
+
+use assignment_service::AssignmentService;
+use clientele_service::cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main::<AssignmentService>()
+}

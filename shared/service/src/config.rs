@@ -248,9 +248,15 @@ mod tests {
     #[test]
     fn passwords_are_never_shown() {
         for (url, shown) in [
-            ("postgres://ann:pw@db/x?sslmode=require", "postgres://ann:***@db/x?sslmode=require"),
+            (
+                "postgres://ann:pw@db/x?sslmode=require",
+                "postgres://ann:***@db/x?sslmode=require",
+            ),
             ("postgres://ann:p@:/?w@db:5432/x", "postgres://ann:***@db:5432/x"),
-            ("postgres://db/x?user=ann&password=pw", "postgres://db/x?user=ann&password=***"),
+            (
+                "postgres://db/x?user=ann&password=pw",
+                "postgres://db/x?user=ann&password=***",
+            ),
             ("sqlite://data/org.db?mode=rwc", "sqlite://data/org.db?mode=rwc"),
             ("hunter2", "***"),
         ] {

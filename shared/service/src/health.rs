@@ -46,7 +46,10 @@ impl Health {
     /// Nothing is serving yet.
     pub async fn new(services: &[&str]) -> Self {
         let ready = ["readiness", ""].iter().chain(services).map(|name| (*name).to_owned());
-        let health = Self { reporter: HealthReporter::new(), ready: ready.collect() };
+        let health = Self {
+            reporter: HealthReporter::new(),
+            ready: ready.collect(),
+        };
         health.set("liveness", false).await;
         health.set_ready(false).await;
         health
@@ -96,7 +99,11 @@ impl Health {
     }
 
     async fn set(&self, name: &str, serving: bool) {
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         self.reporter.set_service_status(name, status).await;
     }
 }
@@ -112,7 +119,9 @@ mod tests {
 
     async fn ask(health: &Health, service: &str) -> Result<Answer, Code> {
         let api = HealthService::from_health_reporter(health.reporter.clone());
-        let request = Request::new(HealthCheckRequest { service: service.to_owned() });
+        let request = Request::new(HealthCheckRequest {
+            service: service.to_owned(),
+        });
         let answer = api.check(request).await.map_err(|status| status.code())?;
         Ok(answer.into_inner().status())
     }

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod health;
 pub mod journal;
 pub mod layers;
+pub mod peer;
 pub mod scope;
 pub mod server;
 pub mod status;

@@ -38,7 +38,15 @@ impl Server {
     /// Serves until `shutdown` is cancelled, then ends in bounded steps: readiness off, drain delay, no new connections and
     /// streams ended, grace. An error if calls were still in flight after that. Databases and telemetry are the caller's to close.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let Self { name, config, routes, services, verifier, check, draining } = self;
+        let Self {
+            name,
+            config,
+            routes,
+            services,
+            verifier,
+            check,
+            draining,
+        } = self;
         let address = listener.local_addr()?;
         let health = Health::new(&services).await;
         let routes = with_infrastructure(routes, &services, &health)?;
@@ -74,7 +82,11 @@ impl Server {
         draining.cancel();
         steps.done("no new connections, streams ended");
         let ended = tokio::time::timeout(config.grace, &mut serving).await;
-        steps.done(if ended.is_ok() { "all calls ended" } else { "gave up on calls in flight" });
+        steps.done(if ended.is_ok() {
+            "all calls ended"
+        } else {
+            "gave up on calls in flight"
+        });
         ended.with_context(|| format!("calls of {name} were in flight after {:?} of grace", config.grace))??;
         Ok(())
     }
@@ -82,7 +94,10 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("name", &self.name).field("services", &self.services).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
     }
 }
 
@@ -146,7 +161,10 @@ struct Steps {
 impl Steps {
     fn begin(service: &'static str) -> Self {
         tracing::info!(service, "shutting down");
-        Self { service, since: Instant::now() }
+        Self {
+            service,
+            since: Instant::now(),
+        }
     }
 
     fn done(&mut self, step: &'static str) {

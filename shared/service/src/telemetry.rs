@@ -38,9 +38,19 @@ pub struct Telemetry {
 impl Telemetry {
     /// Starts logs and, where a collector is configured, traces and metrics. Once per process.
     pub fn start(service_name: &str, config: &Config) -> Result<Self> {
+        let telemetry = Self::install(service_name, config)?;
+        // Where it was and in which trace; whoever catches it knows only what it said.
+        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a panic")));
+        Ok(telemetry)
+    }
+
+    fn install(service_name: &str, config: &Config) -> Result<Self> {
         let Some(endpoint) = &config.otlp_endpoint else {
             Registry::default().with(logs(config)?).try_init()?;
-            return Ok(Self { traces: None, metrics: None });
+            return Ok(Self {
+                traces: None,
+                metrics: None,
+            });
         };
 
         let resource = Resource::builder()
@@ -59,7 +69,10 @@ impl Telemetry {
             );
         Registry::default().with(spans).with(logs(config)?).try_init()?;
         global::set_meter_provider(metrics.clone());
-        Ok(Self { traces: Some(traces), metrics: Some(metrics) })
+        Ok(Self {
+            traces: Some(traces),
+            metrics: Some(metrics),
+        })
     }
 
     /// Sends what is left and ends, within 6 s whatever the collector does.
@@ -84,7 +97,9 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let chosen = EnvFilter::try_new(&config.log)?.and(filter_fn(|metadata| metadata.is_event()));
-    Ok(tracing_subscriber::fmt::layer().event_format(json::Json).with_filter(chosen))
+    Ok(tracing_subscriber::fmt::layer()
+        .event_format(json::Json)
+        .with_filter(chosen))
 }
 
 fn traces(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider> {
@@ -116,7 +131,16 @@ fn metrics(endpoint: &str, resource: Resource) -> Result<SdkMeterProvider> {
 
 /// What the exporter's own libraries do is never exported: that would cause further exports without an end.
 fn may_be_traced(metadata: &Metadata<'_>) -> Interest {
-    let own = ["h2", "hyper", "hyper_util", "tonic", "tower", "opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"];
+    let own = [
+        "h2",
+        "hyper",
+        "hyper_util",
+        "tonic",
+        "tower",
+        "opentelemetry",
+        "opentelemetry_sdk",
+        "opentelemetry_otlp",
+    ];
     let library = metadata.target().split("::").next().unwrap_or_default();
     Interest(!own.contains(&library))
 }

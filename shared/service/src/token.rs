@@ -107,13 +107,20 @@ impl Verifier {
         let text = std::fs::read_to_string(path).with_context(|| format!("read the issuers in {}", path.display()))?;
         let entries: Vec<IssuerEntry> =
             serde_json::from_str(&text).with_context(|| format!("the issuers in {}", path.display()))?;
-        ensure!(!entries.is_empty(), "{} lists no issuer, so that nobody could call", path.display());
+        ensure!(
+            !entries.is_empty(),
+            "{} lists no issuer, so that nobody could call",
+            path.display()
+        );
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut issuers = HashMap::new();
         for entry in entries {
             let name = entry.issuer.clone();
             let issuer = Issuer::load(entry, folder).with_context(|| format!("issuer {name:?}"))?;
-            ensure!(issuers.insert(name.clone(), issuer).is_none(), "issuer {name:?} is listed twice");
+            ensure!(
+                issuers.insert(name.clone(), issuer).is_none(),
+                "issuer {name:?} is listed twice"
+            );
         }
         Ok(Self {
             issuers,
@@ -136,7 +143,14 @@ impl Verifier {
             return Ok(proven.caller);
         }
         let (caller, expires) = self.prove(token)?;
-        self.proven.insert(hash, Proven { caller: caller.clone(), expires, generation });
+        self.proven.insert(
+            hash,
+            Proven {
+                caller: caller.clone(),
+                expires,
+                generation,
+            },
+        );
         Ok(caller)
     }
 
@@ -150,8 +164,14 @@ impl Verifier {
         struct Named {
             iss: String,
         }
-        let named = insecure_decode::<Named>(token).map_err(|_| invalid("it names no issuer"))?.claims.iss;
-        let issuer = self.issuers.get(&named).ok_or_else(|| invalid("its issuer is not one of those configured"))?;
+        let named = insecure_decode::<Named>(token)
+            .map_err(|_| invalid("it names no issuer"))?
+            .claims
+            .iss;
+        let issuer = self
+            .issuers
+            .get(&named)
+            .ok_or_else(|| invalid("its issuer is not one of those configured"))?;
         if !issuer.algorithms.contains(&header.alg) || header.crit.is_some() {
             return Err(invalid("its algorithm is not one of its issuer's"));
         }
@@ -173,7 +193,9 @@ impl Verifier {
         validation.set_issuer(&[&named]);
         validation.set_audience(&[&issuer.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let claims = decode::<OurClaims>(token, &key, &validation).map_err(|error| refused(error.kind()))?.claims;
+        let claims = decode::<OurClaims>(token, &key, &validation)
+            .map_err(|error| refused(error.kind()))?
+            .claims;
         if !issuer.roles.contains(&claims.role) {
             return Err(invalid("its issuer may not give this role"));
         }
@@ -186,7 +208,11 @@ impl Verifier {
         let now = millis(self.began.elapsed());
         let next = self.next_look.load(Ordering::Relaxed);
         let after = now.saturating_add(millis(LOOK_EVERY));
-        let taken = || self.next_look.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let taken = || {
+            self.next_look
+                .compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
         if now < next || !taken() {
             return;
         }
@@ -217,7 +243,8 @@ impl Issuer {
 }
 
 fn caller(claims: OurClaims) -> Result<Caller> {
-    let subject = parse::line(&claims.sub, 1..=255).map_err(|_| invalid("its sub is not 1 to 255 printable characters"))?;
+    let subject =
+        parse::line(&claims.sub, 1..=255).map_err(|_| invalid("its sub is not 1 to 255 printable characters"))?;
     let role = match claims.role {
         Role::Owner => StaffRole::Owner,
         Role::Admin => StaffRole::Admin,
@@ -228,9 +255,15 @@ fn caller(claims: OurClaims) -> Result<Caller> {
         Role::Operator => return Ok(Caller::Operator { subject }),
         Role::Service => return Ok(Caller::Service { name: subject }),
     };
-    let workspace = claims.workspace.ok_or_else(|| invalid("it names no workspace, which this role needs"))?;
+    let workspace = claims
+        .workspace
+        .ok_or_else(|| invalid("it names no workspace, which this role needs"))?;
     let workspace = parse::resource_id(&workspace).map_err(|_| invalid("its workspace is no id"))?;
-    Ok(Caller::Staff { subject, workspace, role })
+    Ok(Caller::Staff {
+        subject,
+        workspace,
+        role,
+    })
 }
 
 fn refused(kind: &ErrorKind) -> Error {

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use sea_orm_migration::MigratorTrait;
 
 /// Held while migrating, so that two migrators do not meet. Any number will do; this one is "cli" and "mig" as bytes.
-const LOCK: i64 = 0x63_6c69_6d69_67;
+const LOCK: i64 = 0x636c_696d_6967;
 
 /// Applies the steps that are missing, one migrator at a time.
 pub async fn up<M: MigratorTrait>(options: &Options) -> Result<()> {

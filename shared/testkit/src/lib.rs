@@ -11,12 +11,14 @@
 
 mod calls;
 mod database;
+mod org_feed;
 mod server;
 mod tokens;
 mod walk;
 
 pub use calls::{Caller, Calls, reason};
 pub use database::{Database, Engine, on_both_engines};
+pub use org_feed::OrgFeed;
 pub use server::Running;
 pub use tokens::Tokens;
 pub use walk::{Step, refuse_everybody_else, replay_every_mutation};

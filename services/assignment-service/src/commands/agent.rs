@@ -16,7 +16,11 @@ use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded};
 
 /// Enters an agent.
-pub async fn create(app: &App, scope: Scope<WorkspaceRef>, request: api::CreateAgentRequest) -> Result<Answer<api::Agent>> {
+pub async fn create(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::CreateAgentRequest,
+) -> Result<Answer<api::Agent>> {
     let new = NewAgent::parse(&request)?;
     let name = agent_name(scope.workspace(), &new.id);
     let author = scope.author();
@@ -27,10 +31,13 @@ pub async fn create(app: &App, scope: Scope<WorkspaceRef>, request: api::CreateA
         let change = Change::created(&message);
         Ok(Recorded::change(message, change))
     };
-    app.journal.write(author, unit).await.map_err(|error| match error.reason() {
-        ErrorReason::ResourceExists => error.about("Agent", name),
-        _ => error,
-    })
+    app.journal
+        .write(author, unit)
+        .await
+        .map_err(|error| match error.reason() {
+            ErrorReason::ResourceExists => error.about("Agent", name),
+            _ => error,
+        })
 }
 
 /// Gets the agent with this name.
@@ -40,18 +47,29 @@ pub async fn get(app: &App, scope: Scope<WorkspaceRef>, name: String) -> Result<
 }
 
 /// Lists the agents of the scope's workspace.
-pub async fn list(app: &App, scope: Scope<WorkspaceRef>, request: api::ListAgentsRequest) -> Result<Answer<api::ListAgentsResponse>> {
+pub async fn list(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::ListAgentsRequest,
+) -> Result<Answer<api::ListAgentsResponse>> {
     let page = PageRequest::read(&request, scope.workspace().uid)?;
     let query = read_query(&request)?;
     let rows = store::agent::list(&app.reader, &scope, &query, page.after_uid()?, page.size + 1).await?;
     Ok(rows.map(|rows| {
         let (rows, next_page_token) = page.cut(rows, |last: &Agent| last.uid.0.as_bytes().to_vec());
-        api::ListAgentsResponse { agents: rows.iter().map(api::Agent::from).collect(), next_page_token }
+        api::ListAgentsResponse {
+            agents: rows.iter().map(api::Agent::from).collect(),
+            next_page_token,
+        }
     }))
 }
 
 /// Changes fields of an agent.
-pub async fn update(app: &App, scope: Scope<WorkspaceRef>, request: api::UpdateAgentRequest) -> Result<Answer<api::Agent>> {
+pub async fn update(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::UpdateAgentRequest,
+) -> Result<Answer<api::Agent>> {
     let mut violations = Violations::new();
     let mask = Mask::read(&request, &mut violations);
     violations.finish(Some(()))?;
@@ -67,17 +85,37 @@ pub async fn update(app: &App, scope: Scope<WorkspaceRef>, request: api::UpdateA
 }
 
 /// Archives an agent.
-pub async fn archive(app: &App, scope: Scope<WorkspaceRef>, request: api::ArchiveAgentRequest) -> Result<Answer<api::Agent>> {
-    change(app, scope, request.name, request.etag, |agent| agent.archive(Micros::now())).await
+pub async fn archive(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::ArchiveAgentRequest,
+) -> Result<Answer<api::Agent>> {
+    change(app, scope, request.name, request.etag, |agent| {
+        agent.archive(Micros::now())
+    })
+    .await
 }
 
 /// Brings an archived agent back.
-pub async fn unarchive(app: &App, scope: Scope<WorkspaceRef>, request: api::UnarchiveAgentRequest) -> Result<Answer<api::Agent>> {
-    change(app, scope, request.name, request.etag, |agent| agent.unarchive(Micros::now())).await
+pub async fn unarchive(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::UnarchiveAgentRequest,
+) -> Result<Answer<api::Agent>> {
+    change(app, scope, request.name, request.etag, |agent| {
+        agent.unarchive(Micros::now())
+    })
+    .await
 }
 
 /// Reads the agent, lets the verb make its next version, and writes that. A verb that changes nothing answers its equal.
-async fn change<Verb>(app: &App, scope: Scope<WorkspaceRef>, name: String, etag: String, verb: Verb) -> Result<Answer<api::Agent>>
+async fn change<Verb>(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    name: String,
+    etag: String,
+    verb: Verb,
+) -> Result<Answer<api::Agent>>
 where
     Verb: Fn(&Agent) -> Result<Agent> + Clone + Send + Sync + 'static,
 {
@@ -108,8 +146,10 @@ fn read_query(request: &api::ListAgentsRequest) -> Result<Query> {
 fn restrict(query: &mut Query, term: &Term) -> Result<()> {
     match (term.field.as_str(), term.operator) {
         ("state", Operator::Equal) => {
-            let state = State::from_str_name(&format!("STATE_{}", term.value)).filter(|state| *state != State::Unspecified);
-            let state = state.ok_or_else(|| filter::malformed("state must be DRAFT, DEPLOYED, DISABLED or ARCHIVED"))?;
+            let state =
+                State::from_str_name(&format!("STATE_{}", term.value)).filter(|state| *state != State::Unspecified);
+            let state =
+                state.ok_or_else(|| filter::malformed("state must be DRAFT, DEPLOYED, DISABLED or ARCHIVED"))?;
             query.state = Some(state);
         }
         ("platform", Operator::Equal) => query.platform = Some(term.value.clone()),

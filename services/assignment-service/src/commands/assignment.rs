@@ -13,7 +13,11 @@ use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded, page};
 
 /// Lets the organization use an agent. One that it may use already is answered as it is.
-pub async fn assign(app: &App, scope: Scope<OrganizationRef>, request: api::AssignAgentRequest) -> Result<Answer<api::Assignment>> {
+pub async fn assign(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::AssignAgentRequest,
+) -> Result<Answer<api::Assignment>> {
     let new = NewAssignment::parse(&request)?;
     let author = scope.author();
     let unit = async move |tx: &Tx| {
@@ -45,7 +49,11 @@ pub async fn assign(app: &App, scope: Scope<OrganizationRef>, request: api::Assi
 }
 
 /// Takes an agent away from the organization.
-pub async fn unassign(app: &App, scope: Scope<OrganizationRef>, request: api::UnassignAgentRequest) -> Result<Answer<()>> {
+pub async fn unassign(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::UnassignAgentRequest,
+) -> Result<Answer<()>> {
     let author = scope.author();
     let unit = async move |tx: &Tx| {
         let organization = store::organization::read(tx, &scope).await?;
@@ -54,35 +62,54 @@ pub async fn unassign(app: &App, scope: Scope<OrganizationRef>, request: api::Un
         before.check_etag(&request.etag)?;
         let after = before.remove(Micros::now());
         store::assignment::update(tx, &scope, &before, &after);
-        Ok(Recorded::change((), Change::removed(&api::Assignment::from(&before), after.version)))
+        Ok(Recorded::change(
+            (),
+            Change::removed(&api::Assignment::from(&before), after.version),
+        ))
     };
     app.journal.write(author, unit).await
 }
 
 async fn read_present(tx: &Tx, scope: &Scope<OrganizationRef>, name: &str) -> Result<Assignment> {
     let found = store::assignment::find(tx, scope, last_id(name)).await?;
-    let present = found.and_then(|(_, assignment)| assignment).filter(|assignment| !assignment.removed);
+    let present = found
+        .and_then(|(_, assignment)| assignment)
+        .filter(|assignment| !assignment.removed);
     present.ok_or_else(|| Error::not_found("Assignment", name))
 }
 
 /// Lists the assignments of the organization by position, whatever its state.
-pub async fn list(app: &App, scope: Scope<OrganizationRef>, request: api::ListAssignmentsRequest) -> Result<Answer<api::ListAssignmentsResponse>> {
+pub async fn list(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::ListAssignmentsRequest,
+) -> Result<Answer<api::ListAssignmentsResponse>> {
     let page = PageRequest::read(&request, scope.organization().uid)?;
     let after = page.after.as_deref().map(read_key).transpose()?;
     let rows = store::assignment::list(&app.reader, &scope, after.as_ref(), page.size + 1).await?;
     Ok(rows.map(|rows| {
         let (rows, next_page_token) = page.cut(rows, write_key);
-        api::ListAssignmentsResponse { assignments: rows.iter().map(api::Assignment::from).collect(), next_page_token }
+        api::ListAssignmentsResponse {
+            assignments: rows.iter().map(api::Assignment::from).collect(),
+            next_page_token,
+        }
     }))
 }
 
 /// Tells whether the organization may use an agent.
-pub async fn check_access(app: &App, scope: Scope<OrganizationRef>, request: api::CheckAccessRequest) -> Result<Answer<api::CheckAccessResponse>> {
+pub async fn check_access(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::CheckAccessRequest,
+) -> Result<Answer<api::CheckAccessResponse>> {
     let facts = store::access::get(&app.reader, &scope, last_id(&request.agent)).await?;
     Ok(facts.map(|facts| {
         let denial = check(facts.organization, facts.archived, facts.assigned);
         let reason = denial.map_or(DenialReason::Unspecified, DenialReason::from);
-        api::CheckAccessResponse { allowed: denial.is_none(), reason: reason.into() }
+        api::CheckAccessResponse {
+            allowed: denial.is_none(),
+            reason: reason.into(),
+        }
     }))
 }
 
@@ -94,5 +121,8 @@ fn write_key(last: &Assignment) -> Vec<u8> {
 fn read_key(key: &[u8]) -> Result<After> {
     let (position, uid) = key.split_first_chunk().ok_or_else(page::invalid)?;
     let uid = uuid::Uuid::from_slice(uid).map_err(|_| page::invalid())?;
-    Ok(After { position: i64::from_be_bytes(*position), uid: Uid(uid) })
+    Ok(After {
+        position: i64::from_be_bytes(*position),
+        uid: Uid(uid),
+    })
 }

@@ -183,7 +183,9 @@ impl From<Denial> for DenialReason {
 
 /// Refuses one more agent for an organization that is assigned as many as it may be; none: there is no limit.
 pub fn require_room(organization: &OrganizationRef, limit: Option<i32>, used: i64) -> Result<()> {
-    let Some(limit) = limit.filter(|limit| used >= i64::from(*limit)) else { return Ok(()) };
+    let Some(limit) = limit.filter(|limit| used >= i64::from(*limit)) else {
+        return Ok(());
+    };
     let name = organization.name();
     let message = format!("{name:?} is assigned {used} agents and may be assigned {limit}: raise its max_agents first");
     Err(Error::new(ErrorReason::LimitReached, message)

@@ -3,8 +3,8 @@
 use crate::commands::{App, agent};
 use clientele_api::assignment::agent_service_server::AgentService;
 use clientele_api::assignment::{
-    Agent, ArchiveAgentRequest, CreateAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse, UnarchiveAgentRequest,
-    UpdateAgentRequest,
+    Agent, ArchiveAgentRequest, CreateAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse,
+    UnarchiveAgentRequest, UpdateAgentRequest,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -21,26 +21,38 @@ pub struct AgentRpc {
 #[tonic::async_trait]
 impl AgentService for AgentRpc {
     async fn create_agent(&self, request: Request<CreateAgentRequest>) -> Result<Response<Agent>, Status> {
-        self.admission.write(request, |scope, request| agent::create(&self.app, scope, request)).await
+        self.admission
+            .write(request, |scope, request| agent::create(&self.app, scope, request))
+            .await
     }
 
     async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
-        self.admission.read(request, |scope, request| agent::get(&self.app, scope, request.name)).await
+        self.admission
+            .read(request, |scope, request| agent::get(&self.app, scope, request.name))
+            .await
     }
 
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
-        self.admission.read(request, |scope, request| agent::list(&self.app, scope, request)).await
+        self.admission
+            .read(request, |scope, request| agent::list(&self.app, scope, request))
+            .await
     }
 
     async fn update_agent(&self, request: Request<UpdateAgentRequest>) -> Result<Response<Agent>, Status> {
-        self.admission.write(request, |scope, request| agent::update(&self.app, scope, request)).await
+        self.admission
+            .write(request, |scope, request| agent::update(&self.app, scope, request))
+            .await
     }
 
     async fn archive_agent(&self, request: Request<ArchiveAgentRequest>) -> Result<Response<Agent>, Status> {
-        self.admission.write(request, |scope, request| agent::archive(&self.app, scope, request)).await
+        self.admission
+            .write(request, |scope, request| agent::archive(&self.app, scope, request))
+            .await
     }
 
     async fn unarchive_agent(&self, request: Request<UnarchiveAgentRequest>) -> Result<Response<Agent>, Status> {
-        self.admission.write(request, |scope, request| agent::unarchive(&self.app, scope, request)).await
+        self.admission
+            .write(request, |scope, request| agent::unarchive(&self.app, scope, request))
+            .await
     }
 }

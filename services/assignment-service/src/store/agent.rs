@@ -103,7 +103,9 @@ pub async fn get(reader: &Reader, scope: &Scope<WorkspaceRef>, id: &str) -> Resu
 }
 
 fn found(row: Option<Model>, scope: &Scope<WorkspaceRef>, id: &str) -> Result<Agent> {
-    row.map(Agent::try_from).transpose()?.ok_or_else(|| not_found(scope.workspace(), id))
+    row.map(Agent::try_from)
+        .transpose()?
+        .ok_or_else(|| not_found(scope.workspace(), id))
 }
 
 /// NOT_FOUND for an agent of this workspace.
@@ -113,7 +115,9 @@ pub(super) fn not_found(workspace: &WorkspaceRef, id: &str) -> Error {
 
 /// The agent of the workspace with this id.
 pub(super) fn by_id(workspace: &WorkspaceRef, id: &str) -> Select<Entity> {
-    Entity::find().filter(Column::WorkspaceUid.eq(workspace.uid.0)).filter(Column::Id.eq(id))
+    Entity::find()
+        .filter(Column::WorkspaceUid.eq(workspace.uid.0))
+        .filter(Column::Id.eq(id))
 }
 
 /// At most `limit` agents of the scope's workspace after a uid, oldest first.
@@ -128,7 +132,9 @@ pub async fn list(
     select = match query.state {
         None => select,
         Some(State::Archived) => select.filter(Column::Archived.eq(true)),
-        Some(state) => select.filter(Column::Archived.eq(false)).filter(Column::State.eq(i32::from(state))),
+        Some(state) => select
+            .filter(Column::Archived.eq(false))
+            .filter(Column::State.eq(i32::from(state))),
     };
     if let Some(platform) = &query.platform {
         select = select.filter(Column::Platform.eq(platform.as_str()));
@@ -146,14 +152,21 @@ pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFu
             Filter::Organization(_) => return Ok(Vec::new()),
         };
         let rows = select.all(db.read()).await.map_err(db_error)?;
-        rows.into_iter().map(|row| Ok(describe(&Agent::try_from(row)?))).collect()
+        rows.into_iter()
+            .map(|row| Ok(describe(&Agent::try_from(row)?)))
+            .collect()
     }
     .boxed()
 }
 
 fn describe(agent: &Agent) -> Snapshot {
     let change = Change::snapshot(&api::Agent::from(agent));
-    Snapshot { uid: agent.uid, workspace: Some(agent.workspace.clone()), organization: None, change }
+    Snapshot {
+        uid: agent.uid,
+        workspace: Some(agent.workspace.clone()),
+        organization: None,
+        change,
+    }
 }
 
 fn by_uid(after: Option<Uid>, limit: u64) -> Select<Entity> {
@@ -191,7 +204,10 @@ impl TryFrom<Model> for Agent {
     fn try_from(row: Model) -> Result<Self> {
         Ok(Self {
             uid: Uid(row.uid),
-            workspace: WorkspaceRef { uid: Uid(row.workspace_uid), id: row.workspace_id },
+            workspace: WorkspaceRef {
+                uid: Uid(row.workspace_uid),
+                id: row.workspace_id,
+            },
             id: row.id,
             version: row.version,
             create_time: Micros(row.create_time),
@@ -209,7 +225,9 @@ impl TryFrom<Model> for Agent {
 
 fn texts(list: Json) -> Result<Vec<String>> {
     let damaged = || Error::internal("the channels or tags of an agent are no list of texts");
-    let Json::Array(values) = list else { return Err(damaged()) };
+    let Json::Array(values) = list else {
+        return Err(damaged());
+    };
     let text = |value| match value {
         Json::String(text) => Ok(text),
         _ => Err(damaged()),

@@ -116,16 +116,28 @@ pub async fn find(
         .on_condition(move |_, _| Column::OrganizationUid.eq(uid).into_condition());
     let select = agent::by_id(&organization.workspace, agent_id).join(JoinType::LeftJoin, assigned.into());
     let rows = select.select_also(Entity).one(tx).await.map_err(db_error)?;
-    let Some((agent, assignment)) = rows else { return Ok(None) };
+    let Some((agent, assignment)) = rows else {
+        return Ok(None);
+    };
     Ok(Some((agent.try_into()?, assignment.map(Assignment::from))))
 }
 
 /// The places of the scope's organization.
 pub async fn places(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Places> {
-    let select = present(scope).select_only().expr(Column::Uid.count()).expr(Column::Position.max());
-    let counted = select.into_tuple::<(i64, Option<i64>)>().one(tx).await.map_err(db_error)?;
+    let select = present(scope)
+        .select_only()
+        .expr(Column::Uid.count())
+        .expr(Column::Position.max());
+    let counted = select
+        .into_tuple::<(i64, Option<i64>)>()
+        .one(tx)
+        .await
+        .map_err(db_error)?;
     let (used, last) = counted.unwrap_or_default();
-    Ok(Places { used, last: last.unwrap_or_default() })
+    Ok(Places {
+        used,
+        last: last.unwrap_or_default(),
+    })
 }
 
 /// At most `limit` assignments of the scope's organization behind one, by position.
@@ -135,7 +147,10 @@ pub async fn list(
     after: Option<&After>,
     limit: u64,
 ) -> Result<Answer<Vec<Assignment>>> {
-    let mut select = present(scope).order_by_asc(Column::Position).order_by_asc(Column::Uid).limit(limit);
+    let mut select = present(scope)
+        .order_by_asc(Column::Position)
+        .order_by_asc(Column::Uid)
+        .limit(limit);
     if let Some(after) = after {
         let key = Expr::tuple([Column::Position.into_expr(), Column::Uid.into_expr()]);
         select = select.filter(key.gt(Expr::tuple([Expr::val(after.position), Expr::val(after.uid.0)])));
@@ -154,7 +169,10 @@ fn present(scope: &Scope<OrganizationRef>) -> Select<Entity> {
 /// A page of everything that was not taken away, for the journal's initial state.
 pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
     async move {
-        let mut select = Entity::find().filter(Column::Removed.eq(false)).order_by_asc(Column::Uid).limit(limit);
+        let mut select = Entity::find()
+            .filter(Column::Removed.eq(false))
+            .order_by_asc(Column::Uid)
+            .limit(limit);
         if let Some(after) = after {
             select = select.filter(Column::Uid.gt(after.0));
         }
@@ -202,10 +220,17 @@ impl From<&Assignment> for Model {
 
 impl From<Model> for Assignment {
     fn from(row: Model) -> Self {
-        let workspace = WorkspaceRef { uid: Uid(row.workspace_uid), id: row.workspace_id };
+        let workspace = WorkspaceRef {
+            uid: Uid(row.workspace_uid),
+            id: row.workspace_id,
+        };
         Self {
             uid: Uid(row.uid),
-            organization: OrganizationRef { workspace, uid: Uid(row.organization_uid), id: row.organization_id },
+            organization: OrganizationRef {
+                workspace,
+                uid: Uid(row.organization_uid),
+                id: row.organization_id,
+            },
             agent_uid: Uid(row.agent_uid),
             agent_id: row.agent_id,
             version: row.version,

@@ -4,7 +4,7 @@ use clientele_api::name::OrganizationRef;
 use clientele_api::{Error, Result};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
-use clientele_store::follow::{OrganizationProjection, organization, organizations_entity};
+use clientele_store::follow::{OrganizationProjection, organization, organizations};
 use clientele_store::tx::Tx;
 use sea_orm::{EntityTrait, QuerySelect};
 
@@ -17,7 +17,7 @@ pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Organizatio
 /// The organization of the scope, which no other unit locks until this one has ended: what counts or orders its assignments goes one
 /// after the other. SQLite has one writer anyway.
 pub async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<OrganizationProjection> {
-    let select = organizations_entity::Entity::find_by_id(scope.organization().uid.0).lock_exclusive();
+    let select = organizations::Entity::find_by_id(scope.organization().uid.0).lock_exclusive();
     let known = select.one(tx).await.map_err(db_error)?;
     // Without an id it is purged.
     known.filter(|known| known.id.is_some()).ok_or_else(|| not_found(scope))

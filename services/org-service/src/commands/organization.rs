@@ -81,7 +81,7 @@ pub async fn list(
 ) -> Result<Answer<api::ListOrganizationsResponse>> {
     let page = PageRequest::read(&request, scope.workspace().uid)?;
     let query = read_query(&request)?;
-    let after = page.after.as_deref().map(read_key).transpose()?;
+    let after = page.after.as_deref().map(|key| read_key(key, query.by_display_name)).transpose()?;
     let rows = store::organization::list(&app.reader, &scope, &query, after.as_ref(), page.size + 1).await?;
     Ok(rows.map(|rows| {
         let (rows, next_page_token) = page.cut(rows, |last| write_key(last, query.by_display_name));
@@ -281,8 +281,11 @@ fn write_key(last: &Organization, by_display_name: bool) -> Vec<u8> {
     [last.uid.0.as_bytes(), display_name].concat()
 }
 
-fn read_key(key: &[u8]) -> Result<After> {
+fn read_key(key: &[u8], by_display_name: bool) -> Result<After> {
     let (uid, display_name) = key.split_at_checked(16).ok_or_else(page::invalid)?;
+    if !by_display_name && !display_name.is_empty() {
+        return Err(page::invalid());
+    }
     let uid = uuid::Uuid::from_slice(uid).map_err(|_| page::invalid())?;
     let display_name = String::from_utf8(display_name.to_vec()).map_err(|_| page::invalid())?;
     Ok(After {

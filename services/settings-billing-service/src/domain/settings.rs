@@ -4,6 +4,7 @@ use super::language::Language;
 use clientele_api::error::ErrorReason;
 use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::org::organization::State;
 use clientele_api::settings::{self as api, FieldSource, Layout, field_source::Source};
 use clientele_api::{Error, Micros, Result, Violations, parse};
 
@@ -253,6 +254,16 @@ impl Settings {
             ..self.into()
         }
     }
+}
+
+/// Refuses to change the settings of a deleted organization.
+pub fn require_not_deleted(organization: &OrganizationRef, state: State) -> Result<()> {
+    if state != State::Deleted {
+        return Ok(());
+    }
+    let name = organization.name();
+    let message = format!("{name:?} is deleted: undelete it first");
+    Err(Error::new(ErrorReason::OrganizationDeleted, message).about("Organization", name))
 }
 
 /// The defaults of one workspace. They exist as long as it does.
@@ -622,6 +633,15 @@ mod tests {
         let before = settings(handoff(None, Some(true)));
         let after = update(&before, language("de"), None).unwrap();
         assert!(after.check_rules(&before, &handoff(Some(false), None)).is_ok());
+    }
+
+    #[test]
+    fn settings_of_a_deleted_organization_do_not_change() {
+        let organization = settings(Values::default()).organization;
+        assert!(require_not_deleted(&organization, State::Active).is_ok());
+        assert!(require_not_deleted(&organization, State::Suspended).is_ok());
+        let refusal = require_not_deleted(&organization, State::Deleted).unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::OrganizationDeleted);
     }
 
     #[test]

@@ -112,9 +112,38 @@ fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn the_shorter_of_the_clients_and_the_methods_deadline_counts() {
+        let hang = tower::service_fn(|_: Request<()>| {
+            std::future::pending::<Result<Response<()>, std::convert::Infallible>>()
+        });
+        let path = "/clientele.journal.v1.JournalService/ListEntries";
+        let method = clientele_api::method(path).unwrap().deadline.unwrap();
+        for (timeout, expected) in [
+            (None, method),
+            (Some("1H"), method),
+            (Some("20m"), Duration::from_millis(20)),
+        ] {
+            let mut request = Request::post(path).body(()).unwrap();
+            if let Some(timeout) = timeout {
+                request.headers_mut().insert("grpc-timeout", timeout.parse().unwrap());
+            }
+            let began = tokio::time::Instant::now();
+            let response = Deadline::new(hang).call(request).await.unwrap();
+            let status = tonic::Status::from_header_map(response.headers()).unwrap();
+            assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+            assert!(began.elapsed() >= expected && began.elapsed() < expected + Duration::from_millis(5));
+        }
+    }
+
     #[test]
     fn timeouts_are_read_in_every_unit() {
-        let read = |text: &str| client_timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
+        let read = |text: &str| {
+            client_timeout(&HeaderMap::from_iter([(
+                "grpc-timeout".parse().unwrap(),
+                text.parse().unwrap(),
+            )]))
+        };
         assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
         assert_eq!(read("2M"), Some(Duration::from_secs(120)));
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));

@@ -1,8 +1,8 @@
 //! Health and reflection streams have no end of their own; at shutdown they get one.
 
 use super::{Route, trailers};
-use clientele_api::error::{Error, ErrorReason};
 use bytes::Bytes;
+use clientele_api::error::{Error, ErrorReason};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -67,7 +67,11 @@ where
         let this = self.project();
         let response = ready!(this.future.poll(cx))?;
         let draining = this.draining.take().map(|token| Box::pin(token.cancelled_owned()));
-        Poll::Ready(Ok(response.map(|body| DrainBody { body, draining, ended: false })))
+        Poll::Ready(Ok(response.map(|body| DrainBody {
+            body,
+            draining,
+            ended: false,
+        })))
     }
 }
 
@@ -96,8 +100,11 @@ impl<B: Body<Data = Bytes>> Body for DrainBody<B> {
             && draining.as_mut().poll(cx).is_ready()
         {
             *this.ended = true;
-            let error = Error::new(ErrorReason::Draining, "the server is shutting down; another one answers")
-                .retry_after(Duration::from_millis(100));
+            let error = Error::new(
+                ErrorReason::Draining,
+                "the server is shutting down; another one answers",
+            )
+            .retry_after(Duration::from_millis(100));
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(error)))));
         }
         this.body.poll_frame(cx)

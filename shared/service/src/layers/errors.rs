@@ -1,7 +1,7 @@
 //! Every error that leaves says why: those that tonic, health and reflection answer get the ErrorInfo that ours have.
 
-use clientele_api::error::{Error, ErrorReason as Reason};
 use bytes::Bytes;
+use clientele_api::error::{Error, ErrorReason as Reason};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -36,7 +36,9 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        CompleteErrorsFuture { future: self.inner.call(request) }
+        CompleteErrorsFuture {
+            future: self.inner.call(request),
+        }
     }
 }
 
@@ -141,11 +143,15 @@ fn reworded(bare: &Status) -> Error {
                 "failed to decode Protobuf message",
             ]) =>
         {
-            Error::new(Reason::MalformedMessage, format!("the message can't be read: {message}"))
+            Error::new(
+                Reason::MalformedMessage,
+                format!("the message can't be read: {message}"),
+            )
         }
-        Code::Cancelled | Code::DeadlineExceeded => {
-            Error::new(Reason::DeadlineExceeded, "the call was ended before its answer was ready")
-        }
+        Code::Cancelled | Code::DeadlineExceeded => Error::new(
+            Reason::DeadlineExceeded,
+            "the call was ended before its answer was ready",
+        ),
         Code::NotFound => as_it_is(Reason::ResourceNotFound),
         Code::InvalidArgument => as_it_is(Reason::MalformedMessage),
         Code::AlreadyExists => as_it_is(Reason::ResourceExists),
@@ -168,7 +174,11 @@ fn too_large(message: &str) -> Error {
         rest.split_once(" bytes").map(|(figure, _)| figure.to_owned())
     };
     let mut error = Error::new(Reason::MessageTooLarge, "the message is larger than the server accepts");
-    for (key, before) in [("size", "found "), ("limit", "limit is: "), ("limit", "size limit, of ")] {
+    for (key, before) in [
+        ("size", "found "),
+        ("limit", "limit is: "),
+        ("limit", "size limit, of "),
+    ] {
         if let Some(figure) = figure(before) {
             error = error.with(key, figure);
         }
@@ -202,9 +212,21 @@ mod tests {
     fn what_a_client_spoiled_is_not_our_fault() {
         for (code, message, reason) in [
             (Code::Internal, "Unexpected EOF decoding stream.", "MALFORMED_MESSAGE"),
-            (Code::Internal, "failed to decode Protobuf message: buffer underflow", "MALFORMED_MESSAGE"),
-            (Code::OutOfRange, "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes", "MESSAGE_TOO_LARGE"),
-            (Code::Unimplemented, "Content is compressed with `br` which isn't supported", "INVALID_HEADER"),
+            (
+                Code::Internal,
+                "failed to decode Protobuf message: buffer underflow",
+                "MALFORMED_MESSAGE",
+            ),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes",
+                "MESSAGE_TOO_LARGE",
+            ),
+            (
+                Code::Unimplemented,
+                "Content is compressed with `br` which isn't supported",
+                "INVALID_HEADER",
+            ),
             (Code::Unimplemented, "", "METHOD_UNKNOWN"),
             (Code::Unknown, "secret text of a database", "INTERNAL"),
         ] {

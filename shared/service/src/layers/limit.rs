@@ -1,8 +1,8 @@
 //! No more calls at a time than the server can serve: further ones are refused at once instead of waiting.
 
 use super::{Route, refusal};
-use clientele_api::error::{Error, ErrorReason};
 use bytes::Bytes;
+use clientele_api::error::{Error, ErrorReason};
 use futures::future::{Either, Ready, ready};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -84,7 +84,10 @@ where
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
         match self.gates.enter(Route::of_request(&request)) {
-            Ok(place) => Either::Right(LimitFuture { future: self.inner.call(request), place }),
+            Ok(place) => Either::Right(LimitFuture {
+                future: self.inner.call(request),
+                place,
+            }),
             Err(error) => Either::Left(ready(Ok(refusal(error)))),
         }
     }

@@ -1,7 +1,6 @@
 //! What is known of every call from outside: its trace, its span if it is sampled, and how long it took with what result.
 
 use super::limit::Gates;
-use super::trace::CURRENT;
 use super::{Route, TraceContext};
 use crate::config::Config;
 use crate::telemetry::ROOT;
@@ -45,7 +44,10 @@ impl Observer {
             .with_callback(move |observer| {
                 let (calls, streams) = gates.in_flight();
                 for (kind, count) in [("call", calls), ("stream", streams)] {
-                    let attributes = [KeyValue::new("clientele.service", service), KeyValue::new("clientele.kind", kind)];
+                    let attributes = [
+                        KeyValue::new("clientele.service", service),
+                        KeyValue::new("clientele.kind", kind),
+                    ];
                     observer.observe(i64::try_from(count).unwrap_or(i64::MAX), &attributes);
                 }
             })
@@ -53,7 +55,7 @@ impl Observer {
         Self {
             duration: meter
                 .f64_histogram("rpc.server.call.duration")
-                .with_description("The time from a call's first header to its last byte.")
+                .with_description("The time from a call's first header to its result.")
                 .with_unit("s")
                 .with_boundaries(BOUNDS.to_vec())
                 .build(),
@@ -65,9 +67,9 @@ impl Observer {
     /// records would cost every call more than all other layers together.
     fn begin(&self, route: Route, headers: &HeaderMap) -> (TraceContext, Span) {
         let caller = TraceContext::read(headers);
-        let sampled = self.trace_ratio.is_some_and(|ratio| {
-            caller.map_or_else(|| rand::random::<f64>() < ratio, TraceContext::is_sampled)
-        });
+        let sampled = self
+            .trace_ratio
+            .is_some_and(|ratio| caller.map_or_else(|| rand::random::<f64>() < ratio, TraceContext::is_sampled));
         if !sampled || route.is_infrastructure() {
             return (caller.unwrap_or_else(|| TraceContext::begin(false)), Span::none());
         }
@@ -146,11 +148,14 @@ where
             span,
         };
         let future = call.within(|| self.inner.call(request));
-        ObserveFuture { future: CURRENT.scope(trace, future), call: Some(call) }
+        ObserveFuture {
+            future: trace.scope_future(future),
+            call: Some(call),
+        }
     }
 }
 
-/// A call that goes on. Its end is the moment it is dropped: after its last byte, or because its client went away.
+/// A call that goes on. It ends with its result, or, without one, when it is dropped because its client went away.
 #[derive(Debug)]
 struct Call {
     observer: Arc<Observer>,
@@ -162,16 +167,21 @@ struct Call {
 }
 
 impl Call {
-    /// Notes the result, if these headers or trailers have it.
-    fn note(&mut self, headers: &HeaderMap) {
-        if let Some(code) = headers.get(Status::GRPC_STATUS) {
-            self.code = Some(Code::from_bytes(code.as_bytes()));
+    /// Ends the call if these headers or trailers have its result: before they are sent, so that whoever got the answer finds
+    /// the call counted.
+    fn unless_ended_by(mut self, headers: &HeaderMap) -> Option<Self> {
+        match headers.get(Status::GRPC_STATUS) {
+            Some(code) => {
+                self.code = Some(Code::from_bytes(code.as_bytes()));
+                None
+            }
+            None => Some(self),
         }
     }
 
     /// Does a part of the call's work inside of its trace.
     fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.span.in_scope(|| CURRENT.sync_scope(self.trace, work))
+        self.span.in_scope(|| self.trace.scope(work))
     }
 }
 
@@ -189,7 +199,14 @@ impl Drop for Call {
         self.span.record("rpc.response.status_code", code);
         if matches!(
             self.code,
-            Some(Code::Unknown | Code::DeadlineExceeded | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
+            Some(
+                Code::Unknown
+                    | Code::DeadlineExceeded
+                    | Code::Unimplemented
+                    | Code::Internal
+                    | Code::Unavailable
+                    | Code::DataLoss
+            )
         ) {
             self.span.record("otel.status_code", "ERROR");
         }
@@ -218,10 +235,10 @@ where
             let _entered = this.call.as_ref().map(|call| call.span.enter());
             ready!(this.future.poll(cx))?
         };
-        let mut call = this.call.take();
-        if let Some(call) = &mut call {
-            call.note(response.headers());
-        }
+        let call = this
+            .call
+            .take()
+            .and_then(|call| call.unless_ended_by(response.headers()));
         Poll::Ready(Ok(response.map(|body| ObserveBody { body, call })))
     }
 }
@@ -249,7 +266,7 @@ impl<B: Body<Data = Bytes>> Body for ObserveBody<B> {
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {
-            call.note(trailers);
+            *this.call = this.call.take().and_then(|call| call.unless_ended_by(trailers));
         }
         Poll::Ready(frame)
     }

@@ -39,7 +39,9 @@ where
     fn call(&mut self, request: Request<R>) -> Self::Future {
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
             Ok(future) => CatchPanicFuture::Running { future },
-            Err(panic) => CatchPanicFuture::Panicked { error: Some(fault(panic.as_ref())) },
+            Err(panic) => CatchPanicFuture::Panicked {
+                error: Some(fault(panic.as_ref())),
+            },
         }
     }
 }

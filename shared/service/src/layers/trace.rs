@@ -2,10 +2,11 @@
 
 use http::HeaderMap;
 use std::fmt;
+use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
     /// The trace of the call that this task works on, so that a log line finds it although most calls have no span.
-    pub(super) static CURRENT: TraceContext;
+    static CURRENT: TraceContext;
 }
 
 /// The trace that a call belongs to, sampled or not. Every request carries it in its extensions.
@@ -22,13 +23,27 @@ impl TraceContext {
         CURRENT.try_with(|trace| *trace).ok()
     }
 
+    /// Does a part of the call's work.
+    pub(crate) fn scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
+    /// Does the call's work.
+    pub(super) fn scope_future<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self, work)
+    }
+
     /// Takes the parts that a span has.
     pub(super) fn new(trace_id: u128, span_id: u64, sampled: bool) -> Self {
-        Self { trace_id, span_id, sampled }
+        Self {
+            trace_id,
+            span_id,
+            sampled,
+        }
     }
 
     /// A trace of its own for a call that came without one.
-    pub(super) fn begin(sampled: bool) -> Self {
+    pub(crate) fn begin(sampled: bool) -> Self {
         // Zero means "none" in both ids.
         Self::new(rand::random::<u128>().max(1), rand::random::<u64>().max(1), sampled)
     }
@@ -75,7 +90,13 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id,
+            self.span_id,
+            u8::from(self.sampled)
+        )
     }
 }
 

@@ -1,4 +1,5 @@
-//! Accepting connections. One that has said nothing yet is kept away from the HTTP server, whose shutdown would wait for it.
+//! Accepting connections. One whose client has not begun to speak is kept away from the HTTP server, whose shutdown would wait
+//! for it.
 
 use futures::Stream;
 use std::io;
@@ -9,16 +10,15 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-/// A client has this long to send its first byte.
-const FIRST_BYTE: Duration = Duration::from_secs(5);
+/// The bytes that every HTTP/2 client begins with: `PRI * HTTP/2.0` and so on.
+const PREFACE: usize = 24;
+/// A client has this long to send them.
+const OPENING: Duration = Duration::from_secs(5);
 /// Without a pause, a process that is out of file descriptors would spin.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
 
 /// The connections whose client has begun to speak, until `stop` is cancelled; then the port is closed.
-pub(super) fn connections(
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> impl Stream<Item = io::Result<TcpStream>> {
+pub(super) fn connections(listener: TcpListener, stop: CancellationToken) -> impl Stream<Item = io::Result<TcpStream>> {
     let (sender, receiver) = mpsc::channel(128);
     tokio::spawn(async move {
         stop.run_until_cancelled(accept(&listener, &stop, sender)).await;
@@ -42,8 +42,7 @@ async fn accept(listener: &TcpListener, stop: &CancellationToken, sender: mpsc::
 }
 
 async fn hand_over(connection: TcpStream, sender: mpsc::Sender<io::Result<TcpStream>>) {
-    let spoke = timeout(FIRST_BYTE, connection.peek(&mut [0])).await;
-    if !matches!(spoke, Ok(Ok(1))) {
+    if !matches!(timeout(OPENING, has_spoken(&connection)).await, Ok(Ok(true))) {
         return;
     }
     if let Err(error) = connection.set_nodelay(true) {
@@ -52,4 +51,17 @@ async fn hand_over(connection: TcpStream, sender: mpsc::Sender<io::Result<TcpStr
     }
     // Fails only if the server is gone, and then so is the connection.
     let _ = sender.send(Ok(connection)).await;
+}
+
+/// Waits for the whole preface, which is left to be read. False: the client went away.
+async fn has_spoken(connection: &TcpStream) -> io::Result<bool> {
+    let mut preface = [0; PREFACE];
+    loop {
+        match connection.peek(&mut preface).await? {
+            0 => return Ok(false),
+            PREFACE => return Ok(true),
+            // Rare: nearly every client sends it in one packet. Peeking at the same bytes can't be waited for otherwise.
+            _ => sleep(Duration::from_millis(10)).await,
+        }
+    }
 }

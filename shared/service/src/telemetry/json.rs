@@ -84,3 +84,56 @@ impl Visit for Line {
         self.put(field.name(), value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::TraceContext;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_object_with_the_trace_of_its_call() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(Json)
+            .with_writer(move || writer.clone());
+        let trace = TraceContext::begin(false);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(count = 3, ok = true, name = %"a\"b", "done\nit");
+            trace.scope(|| tracing::warn!(error = ?Some(1), "again"));
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (&lines[0]["message"], &lines[0]["count"]),
+            (&"done\nit".into(), &3.into())
+        );
+        assert_eq!(
+            (&lines[0]["ok"], &lines[0]["name"], &lines[0]["level"]),
+            (&true.into(), &"a\"b".into(), &"INFO".into())
+        );
+        assert!(lines[0].get("trace_id").is_none() && lines[0]["time"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(
+            (&lines[1]["trace_id"], &lines[1]["error"]),
+            (&trace.trace_id().into(), &"Some(1)".into())
+        );
+    }
+}

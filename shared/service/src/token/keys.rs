@@ -137,9 +137,17 @@ fn key(value: serde_json::Value) -> Option<Key> {
         AlgorithmParameters::RSA(key) if length(&key.n) >= RSA_BYTES => Algorithm::RS256,
         _ => return None,
     };
-    if jwk.common.key_algorithm.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
+    if jwk
+        .common
+        .key_algorithm
+        .is_some_and(|named| named.to_string() != format!("{algorithm:?}"))
+    {
         return None;
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    Some(Key { id: jwk.common.key_id?, algorithm, key })
+    Some(Key {
+        id: jwk.common.key_id?,
+        algorithm,
+        key,
+    })
 }

@@ -75,9 +75,16 @@ impl SigningKey {
     /// Writes a PKCS #8 PEM file that only its owner can read. Never replaces one: a key that is lost ends all its tokens.
     pub fn save(&self, path: &Path) -> Result<()> {
         // Without the public key inside, which older tools take for an error.
-        let pair = KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
+        let pair = KeypairBytes {
+            secret_key: self.key.to_bytes(),
+            public_key: None,
+        };
         let pem = pair.to_pkcs8_pem(LineEnding::LF)?;
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
         let mut file = file.with_context(|| format!("create {}", path.display()))?;
         file.write_all(pem.as_bytes())?;
         file.sync_all()?;
@@ -137,6 +144,8 @@ fn public(key: &ed25519_dalek::SigningKey) -> String {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -21,7 +21,10 @@ struct Issuer {
 
 impl Issuer {
     fn new() -> Self {
-        let issuer = Self { folder: tempfile::tempdir().unwrap(), key: SigningKey::generate() };
+        let issuer = Self {
+            folder: tempfile::tempdir().unwrap(),
+            key: SigningKey::generate(),
+        };
         issuer.publish(&issuer.key.jwks());
         let entry = json!({ "issuer": "main", "jwks": "keys.json", "algorithms": ["EdDSA"],
             "roles": ["operator", "owner", "admin", "member", "service"] });
@@ -58,7 +61,11 @@ fn reason(verifier: &Verifier, token: &str) -> Result<Caller, ErrorReason> {
 fn every_role_becomes_its_caller() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
-    let staff = |role| Caller::Staff { subject: "ann".into(), workspace: "acme".into(), role };
+    let staff = |role| Caller::Staff {
+        subject: "ann".into(),
+        workspace: "acme".into(),
+        role,
+    };
     for (role, workspace, caller) in [
         (Role::Operator, None, Caller::Operator { subject: "ann".into() }),
         (Role::Service, None, Caller::Service { name: "ann".into() }),
@@ -84,13 +91,23 @@ fn claims_that_do_not_fit_are_refused() {
         (Claims::new("other", "ann", Role::Operator), "issuer"),
         (other_audience, "audience"),
         (operator().in_workspace("acme"), "workspace of an operator"),
-        (Claims::new("main", "x", Role::Service).in_workspace("acme"), "workspace of a service"),
+        (
+            Claims::new("main", "x", Role::Service).in_workspace("acme"),
+            "workspace of a service",
+        ),
         (Claims::new("main", "ann", Role::Admin), "no workspace"),
-        (Claims::new("main", "ann", Role::Admin).in_workspace("../x"), "workspace that is no id"),
+        (
+            Claims::new("main", "ann", Role::Admin).in_workspace("../x"),
+            "workspace that is no id",
+        ),
         (Claims::new("main", "", Role::Operator), "no subject"),
         (Claims::new("main", "a\nb", Role::Operator), "subject with controls"),
     ] {
-        assert_eq!(reason(&verifier, &issuer.key.mint(&claims, HOUR)), Err(TokenInvalid), "{why}");
+        assert_eq!(
+            reason(&verifier, &issuer.key.mint(&claims, HOUR)),
+            Err(TokenInvalid),
+            "{why}"
+        );
     }
 }
 
@@ -98,7 +115,12 @@ fn claims_that_do_not_fit_are_refused() {
 fn an_expired_token_says_so_even_if_it_was_remembered() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
-    let sign = |exp: u64| sign(&issuer, json!({ "iss": "main", "aud": "clientele", "sub": "ann", "exp": exp, "clientele_role": "operator" }));
+    let sign = |exp: u64| {
+        sign(
+            &issuer,
+            json!({ "iss": "main", "aud": "clientele", "sub": "ann", "exp": exp, "clientele_role": "operator" }),
+        )
+    };
     let now = jsonwebtoken::get_current_timestamp();
     assert_eq!(reason(&verifier, &sign(now - 60)), Err(TokenExpired));
     assert!(reason(&verifier, &sign(now - 2)).is_ok(), "within the leeway");
@@ -117,7 +139,8 @@ fn claims_that_are_missing_or_malformed_are_refused() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
     let now = jsonwebtoken::get_current_timestamp();
-    let good = json!({ "iss": "main", "aud": "clientele", "sub": "ann", "exp": now + 60, "clientele_role": "operator" });
+    let good =
+        json!({ "iss": "main", "aud": "clientele", "sub": "ann", "exp": now + 60, "clientele_role": "operator" });
     assert!(reason(&verifier, &sign(&issuer, good.clone())).is_ok());
     for claim in ["iss", "aud", "sub", "exp", "clientele_role"] {
         let mut lacking = good.clone();
@@ -155,7 +178,14 @@ fn signatures_that_prove_nothing_are_refused() {
     let verifier = issuer.verifier();
     let token = issuer.key.mint(&operator(), HOUR);
     let parts: Vec<&str> = token.split('.').collect();
-    let headed = |header: Value| format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), parts[1], parts[2]);
+    let headed = |header: Value| {
+        format!(
+            "{}.{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            parts[1],
+            parts[2]
+        )
+    };
     let kid = issuer.key.jwks()["keys"][0]["kid"].clone();
     let forged = Claims::new("main", "eve", Role::Operator);
     let forged = SigningKey::generate().mint(&forged, HOUR);
@@ -166,11 +196,20 @@ fn signatures_that_prove_nothing_are_refused() {
         (parts[..2].join("."), "no signature"),
         (format!("{}.{}.", parts[0], parts[1]), "an empty signature"),
         (headed(json!({ "alg": "none", "kid": kid })), "alg none"),
-        (headed(json!({ "alg": "HS256", "kid": kid })), "the public key as a secret"),
-        (headed(json!({ "alg": "RS256", "kid": kid })), "an algorithm that is not the issuer's"),
+        (
+            headed(json!({ "alg": "HS256", "kid": kid })),
+            "the public key as a secret",
+        ),
+        (
+            headed(json!({ "alg": "RS256", "kid": kid })),
+            "an algorithm that is not the issuer's",
+        ),
         (headed(json!({ "alg": "EdDSA" })), "no kid"),
         (headed(json!({ "alg": "EdDSA", "kid": "other" })), "an unknown kid"),
-        (headed(json!({ "alg": "EdDSA", "kid": kid, "crit": ["b64"] })), "a critical header"),
+        (
+            headed(json!({ "alg": "EdDSA", "kid": kid, "crit": ["b64"] })),
+            "a critical header",
+        ),
         (forged, "the kid of one key, the signature of another"),
         (format!("{token}{}", "x".repeat(9000)), "far too long"),
     ] {
@@ -197,7 +236,10 @@ fn an_issuer_gives_only_its_roles_and_signs_only_for_itself() {
     let mut operator = Claims::new("sessions", "ann", Role::Operator);
     operator.audience = "sessions".into();
     assert_eq!(reason(&verifier, &sessions.mint(&operator, HOUR)), Err(TokenInvalid));
-    assert_eq!(reason(&verifier, &sessions.mint(&self::operator(), HOUR)), Err(TokenInvalid));
+    assert_eq!(
+        reason(&verifier, &sessions.mint(&self::operator(), HOUR)),
+        Err(TokenInvalid)
+    );
 }
 
 #[test]
@@ -210,9 +252,15 @@ fn a_rotated_key_is_found_and_a_withdrawn_one_is_not_believed_any_more() {
     let next = SigningKey::generate();
     let new = next.mint(&operator(), HOUR);
     let mut both = issuer.key.jwks();
-    both["keys"].as_array_mut().unwrap().push(next.jwks()["keys"][0].clone());
+    both["keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(next.jwks()["keys"][0].clone());
     issuer.publish(&both);
-    assert!(reason(&verifier, &new).is_ok(), "an unknown kid has the file read at once");
+    assert!(
+        reason(&verifier, &new).is_ok(),
+        "an unknown kid has the file read at once"
+    );
     assert!(reason(&verifier, &old).is_ok());
 
     issuer.publish(&next.jwks());

@@ -37,7 +37,9 @@ impl Fault {
 
     fn of_sqlx(error: &sqlx::Error) -> Self {
         match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Self::Lost,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                Self::Lost
+            }
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::Unavailable,
             sqlx::Error::Database(error) => {
                 if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
@@ -85,8 +87,8 @@ pub(super) fn sqlite_code(error: &dyn sqlx::error::DatabaseError) -> i32 {
     error.code().and_then(|code| code.parse().ok()).unwrap_or_default()
 }
 
-/// The refusal that follows from a database error which the caller's request did not cause. The text of the database goes to the log
-/// only.
+/// The refusal that follows from a database error which the caller's request did not cause. The text of the database
+/// goes to the log only.
 pub fn db_error(error: DbErr) -> Error {
     match Fault::of(&error) {
         Fault::Contention => contention(error),
@@ -127,12 +129,9 @@ pub(super) fn outcome_unknown(cause: impl Display) -> Error {
 
 /// ABORTED: too many writers of the same rows.
 pub(super) fn contention(cause: impl Display) -> Error {
-    Error::new(
-        ErrorReason::Contention,
-        "others change the same all the time: try again",
-    )
-    .retry_after(soon())
-    .because(cause)
+    Error::new(ErrorReason::Contention, "other calls keep changing the same: try again")
+        .retry_after(soon())
+        .because(cause)
 }
 
 /// UNAVAILABLE: this process ends.

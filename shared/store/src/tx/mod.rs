@@ -1,10 +1,12 @@
 //! The one way to write.
 //!
-//! A unit is an async closure over a [`Tx`]. It reads and, rarely, writes through it as SeaORM's `ConnectionTrait`; writes that need no
-//! answer it *collects* ([`Tx::write`], [`Tx::guard`], [`Tx::append`]). They are sent together once the unit has returned `Ok`, on
-//! PostgreSQL as one statement that is its own transaction if nothing was written before.
+//! A unit is an async closure over a [`Tx`]. It reads and, rarely, writes through it as SeaORM's `ConnectionTrait`;
+//! writes that need no answer it *collects* ([`Tx::write`], [`Tx::guard`], [`Tx::append`]). They are sent together once
+//! the unit has returned `Ok`, on PostgreSQL as one statement that is its own transaction if nothing was written
+//! before.
 //!
-//! A unit awaits nothing but its database, takes less than a second, and may run several times: when it does, it starts from nothing.
+//! A unit awaits nothing but its database, takes less than a second, and may run several times: when it does, it starts
+//! from nothing.
 
 mod fault;
 pub(crate) mod postgres;
@@ -81,8 +83,8 @@ pub(crate) enum Writing {
 
 /// Runs a unit as one transaction. It goes on to its end when the caller stops waiting for it.
 ///
-/// Refusals of the unit come back as they are. UNAVAILABLE `DATABASE_UNAVAILABLE` and ABORTED `CONTENTION`: nothing was changed.
-/// UNAVAILABLE `OUTCOME_UNKNOWN`: the answer to the commit was lost.
+/// Refusals of the unit come back as they are. UNAVAILABLE `DATABASE_UNAVAILABLE` and ABORTED `CONTENTION`: nothing was
+/// changed. UNAVAILABLE `OUTCOME_UNKNOWN`: the answer to the commit was lost.
 pub async fn run<T, F>(db: &Db, mode: Mode, unit: F) -> Result<Done<T>>
 where
     T: Send + 'static,
@@ -96,8 +98,8 @@ where
 
 /// The transaction of a unit.
 ///
-/// A SELECT that locks nothing runs as it is. Every other statement that is executed through `ConnectionTrait` begins the transaction
-/// first. A statement that failed fails its unit, even if the unit goes on.
+/// A SELECT that locks nothing runs as it is. Every other statement that is executed through `ConnectionTrait` begins
+/// the transaction first. A statement that failed fails its unit, even if the unit goes on.
 pub struct Tx {
     backend: DbBackend,
     attempt: u32,
@@ -108,16 +110,17 @@ pub struct Tx {
 impl Tx {
     /// Collects a write that needs no answer.
     ///
-    /// In a unit that writes to the journal, collected writes must not depend on each other nor touch a row twice: PostgreSQL runs them
-    /// side by side, in no order, and none sees the rows of another.
+    /// In a unit that writes to the journal, collected writes must not depend on each other nor touch a row twice:
+    /// PostgreSQL runs them side by side, in no order, and none sees the rows of another.
     pub fn write(&self, statement: impl Into<Write>, constraints: &'static [Constraint]) {
         let mut collected = self.collected();
         collected.writes.push(statement.into());
         collected.constraints.push(constraints);
     }
 
-    /// Collects the write that must change one row, such as `UPDATE .. WHERE uid = .. AND version = ..`. If it changes none, somebody was
-    /// faster: nothing of the unit happens, and it is run again. Its condition has to name a unique key. At most one per unit.
+    /// Collects the write that must change one row, such as `UPDATE .. WHERE uid = .. AND version = ..`. If it changes
+    /// none, somebody was faster: nothing of the unit happens, and it is run again. Its condition has to name a unique
+    /// key. At most one per unit.
     pub fn guard(&self, statement: impl Into<Write>, constraints: &'static [Constraint]) {
         let mut collected = self.collected();
         collected.guards.push(statement.into());
@@ -255,7 +258,10 @@ async fn contained<T>(unit: impl Future<Output = Result<T>>) -> Result<T> {
         Ok(Err(panic)) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(Error::internal(format!("a unit panicked: {}", text.unwrap_or("without a text"))))
+            Err(Error::internal(format!(
+                "a unit panicked: {}",
+                text.unwrap_or("without a text")
+            )))
         }
         Err(elapsed) => Err(unavailable(format!("a unit took too long: {elapsed}"))),
     }
@@ -300,7 +306,7 @@ enum Select {
 
 impl Select {
     fn of(sql: &str) -> Self {
-        let mut words = sql.split_ascii_whitespace();
+        let mut words = sql.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
         if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("select")) {
             Self::No
         } else if words.any(|word| word.eq_ignore_ascii_case("for")) {

@@ -131,7 +131,9 @@ impl Writers {
 
     async fn take(&self) -> Result<Connection> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let Some(mut idle) = idle else { return self.connect().await };
+        let Some(mut idle) = idle else {
+            return self.connect().await;
+        };
         if idle.used.elapsed() < RESTED || answered(idle.connection.ping()).await.is_ok() {
             return Ok(idle);
         }
@@ -161,7 +163,10 @@ impl Writers {
         {
             connection.used = Instant::now();
             connection.kept = true;
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(connection);
         }
     }
 
@@ -183,7 +188,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the answer to its very end: an error may follow the rows, and the commit of a single statement follows them.
+    /// Reads the answer to its very end: an error may follow the rows, and the commit of a single statement follows
+    /// them.
     pub(super) async fn send(&mut self, statement: Statement) -> Result<Reply, sqlx::Error> {
         let values = SqlxValues(statement.values.unwrap_or(sea_orm::Values(Vec::new())));
         let query = sqlx::query_with(AssertSqlSafe(statement.sql), values);
@@ -197,7 +203,10 @@ impl Connection {
                     Either::Right(row) => rows.push(row.into()),
                 }
             }
-            Ok(Reply { rows, done: done.into() })
+            Ok(Reply {
+                rows,
+                done: done.into(),
+            })
         })
         .await
     }

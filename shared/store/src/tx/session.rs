@@ -32,8 +32,8 @@ pub(super) enum Engine {
 /// A connection in the hands of one unit.
 pub(super) struct Session {
     pub(super) engine: Engine,
-    /// The first statement that failed. The unit cannot succeed any more, even if it goes on: PostgreSQL's transaction is aborted, and
-    /// its COMMIT would be answered as if all were well.
+    /// The first statement that failed. The unit cannot succeed any more, even if it goes on: PostgreSQL's transaction
+    /// is aborted, and its COMMIT would be answered as if all were well.
     failure: Option<DbErr>,
     /// A statement was sent and nobody waited for its answer.
     half_way: bool,
@@ -97,7 +97,9 @@ impl Session {
             return Err(failure.clone());
         }
         if self.half_way {
-            return Err(DbErr::Custom("an earlier statement of the unit was dropped half way".to_owned()));
+            return Err(DbErr::Custom(
+                "an earlier statement of the unit was dropped half way".to_owned(),
+            ));
         }
         self.half_way = true;
         Ok(())
@@ -158,7 +160,9 @@ impl Session {
         let committed = match self.before() {
             Ok(()) => {
                 self.deciding = true;
-                let Engine::Postgres(connection) = &mut self.engine else { return Ok(()) };
+                let Engine::Postgres(connection) = &mut self.engine else {
+                    return Ok(());
+                };
                 let committed = connection.commit().await;
                 self.after(committed)
             }

@@ -1,5 +1,6 @@
-//! Writing on SQLite: one task owns the one writing connection. Units that wait at the same time share a transaction and its fsync, each
-//! in a savepoint; the statements that open and end savepoints ride on the units' own, because each call costs two thread switches.
+//! Writing on SQLite: one task owns the one writing connection. Units that wait at the same time share a transaction
+//! and its fsync, each in a savepoint; the statements that open and end savepoints ride on the units' own, because each
+//! call costs two thread switches.
 
 use super::fault::{draining, outcome_unknown, sqlite_code, unavailable};
 use super::session::{Engine, Reply, Session, Stop};
@@ -79,13 +80,17 @@ where
                 let outcome = committed.and_then(|()| outcome.map_err(refused));
                 let _ = answer.send(outcome); // the caller may have gone meanwhile
             });
-            let Engine::Sqlite(connection) = session.engine else { return (None, Some(answer)) };
+            let Engine::Sqlite(connection) = session.engine else {
+                return (None, Some(answer));
+            };
             (Some(connection), Some(answer))
         };
         job.instrument(span).boxed()
     });
     match writer.jobs.send_timeout(job, ENTER).await {
-        Ok(()) => answered.await.unwrap_or_else(|_| Err(unavailable("the writer dropped the unit"))),
+        Ok(()) => answered
+            .await
+            .unwrap_or_else(|_| Err(unavailable("the writer dropped the unit"))),
         Err(SendTimeoutError::Timeout(_)) => Err(unavailable("the writer's queue is full")),
         Err(SendTimeoutError::Closed(_)) => Err(draining()),
     }
@@ -154,7 +159,8 @@ async fn write(
     }
 }
 
-/// Runs the units in one transaction, commits it, and answers them all. Gives the connection back if nothing about it is in doubt.
+/// Runs the units in one transaction, commits it, and answers them all. Gives the connection back if nothing about it
+/// is in doubt.
 async fn run_batch(
     connection: Connection,
     jobs: impl Iterator<Item = Job>,
@@ -183,7 +189,10 @@ async fn run_batch(
             connection.close().await;
         }
     }
-    if connection.as_mut().is_some_and(|connection| std::mem::take(&mut connection.changed)) {
+    if connection
+        .as_mut()
+        .is_some_and(|connection| std::mem::take(&mut connection.changed))
+    {
         commits.send_modify(|commits| *commits += 1);
     }
     for answer in answers {
@@ -241,7 +250,10 @@ impl Connection {
         drop(answer);
         self.savepoint = Savepoint::Open;
         let Some(error) = failed else {
-            return Ok(Reply { rows, done: done.into() });
+            return Ok(Reply {
+                rows,
+                done: done.into(),
+            });
         };
         if ended < first_ones || may_have_lost_the_transaction(&error) {
             self.lost = Some(error.to_string());

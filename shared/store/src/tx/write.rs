@@ -84,7 +84,9 @@ impl Append {
     fn insert(self) -> Result<InsertStatement> {
         let mut insert = self.head();
         for row in self.rows {
-            insert.values(row.into_iter().map(Expr::value)).map_err(Error::internal)?;
+            insert
+                .values(row.into_iter().map(Expr::value))
+                .map_err(Error::internal)?;
         }
         Ok(insert)
     }
@@ -141,16 +143,22 @@ pub(super) enum Expect {
 
 impl Expect {
     fn of(self, statement: Statement) -> Step {
-        Step { statement, expect: self }
+        Step {
+            statement,
+            expect: self,
+        }
     }
 }
 
 impl Collected {
-    /// One statement where possible. With a guard and other writes more: nothing may be written before the guard has held.
+    /// One statement where possible. With a guard and other writes more: nothing may be written before the guard has
+    /// held.
     pub(super) fn steps(self, backend: DbBackend) -> Result<Vec<Step>> {
         let (mut guards, mut writes, mut appends) = (self.guards, self.writes, self.appends);
         if guards.len() > 1 || appends.len() > 1 || appends.iter().any(|append| append.rows.is_empty()) {
-            return Err(Error::internal("a unit has at most one guard and one append, which has rows"));
+            return Err(Error::internal(
+                "a unit has at most one guard and one append, which has rows",
+            ));
         }
         match (guards.pop(), appends.pop()) {
             (Some(guard), Some(append)) if writes.is_empty() => {

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod probe;
+#[cfg(test)]
+mod telemetry;
 
 use bytes::Bytes;
 use clientele_api::journal::{ListEntriesRequest, ListEntriesResponse, WatchRequest};
@@ -9,7 +11,7 @@ use clientele_service::token::{Claims, Role};
 use probe::{Call, LIST, Probe, WATCH, message};
 use prost::Message as _;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -19,23 +21,35 @@ const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
 fn list(filter: &str) -> Bytes {
-    message(&ListEntriesRequest { filter: filter.into(), ..Default::default() })
+    message(&ListEntriesRequest {
+        filter: filter.into(),
+        ..Default::default()
+    })
 }
 
 fn watch(cursor: &str) -> Bytes {
     let start = clientele_api::journal::watch_request::Start::Cursor(cursor.into());
-    message(&WatchRequest { start: Some(start), ..Default::default() })
+    message(&WatchRequest {
+        start: Some(start),
+        ..Default::default()
+    })
 }
 
 fn check(service: &str) -> Bytes {
-    message(&HealthCheckRequest { service: service.into() })
+    message(&HealthCheckRequest {
+        service: service.into(),
+    })
 }
 
 #[tokio::test]
 async fn a_caller_reaches_the_handler_with_its_trace() {
     let probe = Probe::start(|_| {}).await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let answer = probe.call(LIST, list("caller")).header("traceparent", parent).send().await;
+    let answer = probe
+        .call(LIST, list("caller"))
+        .header("traceparent", parent)
+        .send()
+        .await;
     assert_eq!(answer.code, Code::Ok, "{answer:?}");
     let seen = ListEntriesResponse::decode(answer.message()).unwrap().next_page_token;
     assert_eq!(seen, format!("operators/ann {parent}"));
@@ -49,8 +63,16 @@ async fn a_caller_reaches_the_handler_with_its_trace() {
 #[tokio::test]
 async fn without_a_good_token_nothing_is_answered() {
     let probe = Probe::start(|_| {}).await;
-    let expired = probe.key.mint(&Claims::new("main", "ann", Role::Operator), Duration::ZERO);
-    for path in [LIST, WATCH, "/clientele.none.v1.None/None", "/grpc.health.v1.Health/None", "/"] {
+    let expired = probe
+        .key
+        .mint(&Claims::new("main", "ann", Role::Operator), Duration::ZERO);
+    for path in [
+        LIST,
+        WATCH,
+        "/clientele.none.v1.None/None",
+        "/grpc.health.v1.Health/None",
+        "/",
+    ] {
         let call = || Call::new(probe.address, path, list(""));
         for (call, reason) in [
             (call(), "TOKEN_MISSING"),
@@ -59,11 +81,18 @@ async fn without_a_good_token_nothing_is_answered() {
             (call().header("authorization", "Bearer x.y.z"), "TOKEN_INVALID"),
         ] {
             let answer = call.send().await;
-            assert_eq!((answer.code, answer.reason()), (Code::Unauthenticated, reason.into()), "{path}");
+            assert_eq!(
+                (answer.code, answer.reason()),
+                (Code::Unauthenticated, reason.into()),
+                "{path}"
+            );
         }
     }
     // Within the leeway it still counts.
-    let answer = Call::new(probe.address, LIST, list("")).header("authorization", &format!("bearer {expired}")).send().await;
+    let answer = Call::new(probe.address, LIST, list(""))
+        .header("authorization", &format!("bearer {expired}"))
+        .send()
+        .await;
     assert_eq!(answer.code, Code::Ok);
     let health = Call::new(probe.address, HEALTH_CHECK, check("liveness")).send().await;
     assert_eq!(HealthCheckResponse::decode(health.message()).unwrap().status, 1);
@@ -75,35 +104,81 @@ async fn every_error_says_why() {
     let raw = Bytes::from_static;
     let too_large = list(&"x".repeat(100_000));
     for (path, body, code, reason) in [
-        ("/clientele.none.v1.None/None", list(""), Code::Unimplemented, "METHOD_UNKNOWN"),
-        ("/clientele.org.v1.WorkspaceService/GetWorkspace", list(""), Code::Unimplemented, "METHOD_UNKNOWN"),
-        ("/clientele.journal.v1.JournalService/None", list(""), Code::Unimplemented, "METHOD_UNKNOWN"),
-        ("/grpc.health.v1.Health/None", list(""), Code::Unimplemented, "METHOD_UNKNOWN"),
+        (
+            "/clientele.none.v1.None/None",
+            list(""),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
+        (
+            "/clientele.org.v1.WorkspaceService/GetWorkspace",
+            list(""),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
+        (
+            "/clientele.journal.v1.JournalService/None",
+            list(""),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
+        (
+            "/grpc.health.v1.Health/None",
+            list(""),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
         (LIST, too_large, Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
-        (LIST, raw(b"\0\0\0\0\x02\x08\x01"), Code::InvalidArgument, "MALFORMED_MESSAGE"),
-        (LIST, raw(b"\0\0\0\0\x09\x08"), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        (
+            LIST,
+            raw(b"\0\0\0\0\x02\x08\x01"),
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+        ),
+        (
+            LIST,
+            raw(b"\0\0\0\0\x09\x08"),
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+        ),
         (LIST, raw(b"\x01\0\0\0\0"), Code::InvalidArgument, "MALFORMED_MESSAGE"),
         (LIST, raw(b"\x07\0\0\0\0"), Code::InvalidArgument, "MALFORMED_MESSAGE"),
         (LIST, raw(b""), Code::InvalidArgument, "MALFORMED_MESSAGE"),
-        (HEALTH_CHECK, raw(b"\0\0\0\0\x02\x08\x01"), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        (
+            HEALTH_CHECK,
+            raw(b"\0\0\0\0\x02\x08\x01"),
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+        ),
         (HEALTH_CHECK, check("none"), Code::NotFound, "RESOURCE_NOT_FOUND"),
         (LIST, list("not-found"), Code::NotFound, "RESOURCE_NOT_FOUND"),
         (LIST, list("fault"), Code::Internal, "INTERNAL"),
         (LIST, list("bare"), Code::Internal, "INTERNAL"),
     ] {
         let answer = probe.call(path, body).send().await;
-        assert_eq!((answer.code, answer.reason()), (code, reason.into()), "{path} {answer:?}");
+        assert_eq!(
+            (answer.code, answer.reason()),
+            (code, reason.into()),
+            "{path} {answer:?}"
+        );
         assert!(!answer.status.message().contains("secret"), "{answer:?}");
     }
     let answer = probe.call(LIST, list("")).header("grpc-encoding", "br").send().await;
-    assert_eq!((answer.code, answer.reason()), (Code::InvalidArgument, "INVALID_HEADER".into()));
+    assert_eq!(
+        (answer.code, answer.reason()),
+        (Code::InvalidArgument, "INVALID_HEADER".into())
+    );
 }
 
 #[tokio::test]
 async fn a_panic_costs_only_its_call() {
     let probe = Probe::start(|_| {}).await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    let answer = probe.call(LIST, list("panic")).header("traceparent", parent).send().await;
+    let answer = probe
+        .call(LIST, list("panic"))
+        .header("traceparent", parent)
+        .send()
+        .await;
     assert_eq!((answer.code, answer.reason()), (Code::Internal, "INTERNAL".into()));
     assert_eq!(answer.metadata("trace_id"), "4bf92f3577b34da6a3ce929d0e0e4736");
     let answer = probe.call(WATCH, watch("panic")).send().await;
@@ -118,13 +193,13 @@ async fn a_call_ends_with_its_deadline() {
     for path in [LIST, WATCH] {
         let body = if path == LIST { list("hang") } else { watch("hang") };
         let answer = probe.call(path, body).header("grpc-timeout", "20m").send().await;
-        assert_eq!((answer.code, answer.reason()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()), "{path}");
+        assert_eq!(
+            (answer.code, answer.reason()),
+            (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()),
+            "{path}"
+        );
         assert_eq!(answer.metadata("deadline_ms"), "20");
     }
-    let began = Instant::now();
-    let answer = probe.call(LIST, list("hang")).header("grpc-timeout", "1H").send().await;
-    assert_eq!((answer.code, answer.metadata("deadline_ms")), (Code::DeadlineExceeded, "5000".into()), "the method's is shorter");
-    assert!(began.elapsed() >= Duration::from_secs(5));
 }
 
 #[tokio::test]
@@ -140,7 +215,11 @@ async fn calls_above_the_limit_are_refused_at_once_and_health_never() {
     let stream = probe.call(WATCH, watch("")).open().await;
     probe.entered().await;
     let answer = probe.call(WATCH, watch("")).send().await;
-    assert_eq!((answer.code, answer.reason()), (Code::Unavailable, "OVERLOADED".into()), "streams have places of their own");
+    assert_eq!(
+        (answer.code, answer.reason()),
+        (Code::Unavailable, "OVERLOADED".into()),
+        "streams have places of their own"
+    );
 
     drop((hanging, stream));
     while probe.call(LIST, list("")).send().await.code != Code::Ok {}
@@ -154,9 +233,15 @@ async fn reflection_lists_only_what_is_served() {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
     let ask = async |request: MessageRequest| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(request),
+        };
         let answer = Call::new(probe.address, REFLECTION, message(&request)).send().await;
-        ServerReflectionResponse::decode(answer.message()).unwrap().message_response.unwrap()
+        ServerReflectionResponse::decode(answer.message())
+            .unwrap()
+            .message_response
+            .unwrap()
     };
     let MessageResponse::ListServicesResponse(listed) = ask(MessageRequest::ListServices(String::new())).await else {
         panic!("no list");
@@ -170,7 +255,10 @@ async fn reflection_lists_only_what_is_served() {
         panic!("no file");
     };
     let option = b"\x8a\xe7\x18"; // the tag of (clientele.policy.v1.access)
-    assert!(files.file_descriptor_proto[0].windows(3).any(|bytes| bytes == option), "our options are kept");
+    assert!(
+        files.file_descriptor_proto[0].windows(3).any(|bytes| bytes == option),
+        "our options are kept"
+    );
 }
 
 #[tokio::test]
@@ -193,7 +281,9 @@ async fn readiness_goes_first_and_calls_are_served_meanwhile() {
 #[tokio::test]
 async fn the_end_waits_for_calls_but_not_for_silence() {
     let probe = Probe::start(|config| config.drain_delay = Duration::ZERO).await;
-    let mut mute = TcpStream::connect(probe.address).await.unwrap();
+    let mute = TcpStream::connect(probe.address).await.unwrap();
+    let mut halting = TcpStream::connect(probe.address).await.unwrap();
+    halting.write_all(b"PRI * HTTP").await.unwrap();
     let watching = probe.call(WATCH, watch("")).open().await;
     probe.entered().await;
     let health = probe.call(HEALTH_WATCH, check("")).open().await;
@@ -203,9 +293,18 @@ async fn the_end_waits_for_calls_but_not_for_silence() {
 
     let began = Instant::now();
     probe.shutdown.cancel();
-    assert_eq!(mute.read(&mut [0]).await.unwrap_or(0), 0, "the silent connection is closed");
+    for mut silent in [mute, halting] {
+        assert_eq!(
+            silent.read(&mut [0]).await.unwrap_or(0),
+            0,
+            "a silent connection is closed"
+        );
+    }
     let watching = watching.answer().await;
-    assert_eq!((watching.code, watching.reason()), (Code::Unavailable, "DRAINING".into()));
+    assert_eq!(
+        (watching.code, watching.reason()),
+        (Code::Unavailable, "DRAINING".into())
+    );
     assert_eq!(watching.messages.len(), 1, "the stream could still send its cursor");
     for stream in [health, reflection] {
         let answer = stream.answer().await;

@@ -55,9 +55,15 @@ impl Probe {
 
         let mut config = Config::new("sqlite://unused", issuers);
         change(&mut config);
-        let gates = Arc::new(Gates { entered: Semaphore::new(0), go_on: Semaphore::new(0) });
+        let gates = Arc::new(Gates {
+            entered: Semaphore::new(0),
+            go_on: Semaphore::new(0),
+        });
         let draining = CancellationToken::new();
-        let journal = Journal { gates: Arc::clone(&gates), draining: draining.clone() };
+        let journal = Journal {
+            gates: Arc::clone(&gates),
+            draining: draining.clone(),
+        };
         let journal = JournalServiceServer::new(journal).max_decoding_message_size(config.max_message_bytes);
         let server = Server {
             name: "probe",
@@ -72,12 +78,20 @@ impl Probe {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(server.run(listener, shutdown.clone()));
-        Self { address, key, shutdown, gates, running }
+        Self {
+            address,
+            key,
+            shutdown,
+            gates,
+            running,
+        }
     }
 
     /// A call by an operator.
     pub(crate) fn call(&self, path: &'static str, body: Bytes) -> Call {
-        let token = self.key.mint(&Claims::new("main", "ann", Role::Operator), Duration::from_secs(60));
+        let token = self
+            .key
+            .mint(&Claims::new("main", "ann", Role::Operator), Duration::from_secs(60));
         Call::new(self.address, path, body).header("authorization", &format!("Bearer {token}"))
     }
 
@@ -102,13 +116,20 @@ struct Journal {
 
 #[tonic::async_trait]
 impl JournalService for Journal {
-    async fn list_entries(&self, request: Request<ListEntriesRequest>) -> Result<Response<ListEntriesResponse>, Status> {
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
         self.gates.entered.add_permits(1);
         let seen = match request.get_ref().filter.as_str() {
             "panic" => panic!("secret of a handler"),
             "hang" => std::future::pending().await,
             "slow" => {
                 self.gates.go_on.acquire().await.unwrap().forget();
+                String::new()
+            }
+            "span" => {
+                let _inner = tracing::info_span!("inner").entered();
                 String::new()
             }
             "fault" => return Err(status(Error::internal("secret of a database"))),
@@ -122,7 +143,10 @@ impl JournalService for Journal {
             }
             _ => String::new(),
         };
-        Ok(Response::new(ListEntriesResponse { entries: Vec::new(), next_page_token: seen }))
+        Ok(Response::new(ListEntriesResponse {
+            entries: Vec::new(),
+            next_page_token: seen,
+        }))
     }
 
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
@@ -137,10 +161,14 @@ impl JournalService for Journal {
             "hang" => std::future::pending().await,
             "panic" => {
                 let first = stream::iter([Ok(WatchResponse::default())]);
-                Ok(Response::new(first.chain(stream::once(async {
-                    tokio::task::yield_now().await; // else the first message waits for the second
-                    panic!("secret of a stream")
-                })).boxed()))
+                Ok(Response::new(
+                    first
+                        .chain(stream::once(async {
+                            tokio::task::yield_now().await; // else the first message waits for the second
+                            panic!("secret of a stream")
+                        }))
+                        .boxed(),
+                ))
             }
             _ => {
                 let draining = self.draining.clone();
@@ -175,7 +203,11 @@ impl Call {
         let request = http::Request::post(format!("http://{address}{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        Self { address, request: request.body(()).unwrap(), body }
+        Self {
+            address,
+            request: request.body(()).unwrap(),
+            body,
+        }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -207,7 +239,12 @@ impl Call {
         let (response, mut body) = client.send_request(self.request, false).unwrap();
         // A server that refuses by the headers alone may reset what is still being sent.
         let _ = body.send_data(self.body, end);
-        Open { response, _body: body, _client: client, _connection: connection }
+        Open {
+            response,
+            _body: body,
+            _client: client,
+            _connection: connection,
+        }
     }
 }
 
@@ -221,7 +258,12 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) async fn answer(self) -> Answer {
-        let Self { response, _body, _client, _connection } = self;
+        let Self {
+            response,
+            _body,
+            _client,
+            _connection,
+        } = self;
         let response = response.await.unwrap();
         assert_eq!(response.status(), 200);
         let head = response.headers().clone();
@@ -240,7 +282,11 @@ impl Open {
             let message = bytes.split_to(5 + length as usize).freeze();
             messages.push(message.slice(5..));
         }
-        Answer { code: status.code(), status, messages }
+        Answer {
+            code: status.code(),
+            status,
+            messages,
+        }
     }
 }
 
@@ -257,7 +303,10 @@ impl Answer {
     }
 
     pub(crate) fn reason(&self) -> String {
-        let info = self.status.get_details_error_info().unwrap_or_else(|| panic!("{self:?}"));
+        let info = self
+            .status
+            .get_details_error_info()
+            .unwrap_or_else(|| panic!("{self:?}"));
         assert_eq!(info.domain, "clientele");
         info.reason
     }

@@ -1,0 +1,104 @@
+//! The folder of the all-in-one: databases, logos, the signing key, and the tokens that it wrote.
+
+use anyhow::{Context as _, Result};
+use clientele_service::token::{Claims, Role, SigningKey};
+use serde_json::json;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The name of the all-in-one as an issuer of tokens.
+const ISSUER: &str = "clientele";
+/// How long the tokens that it writes for itself are good; they are written anew every day.
+const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Data(PathBuf);
+
+impl Data {
+    /// The folder, which is made if it is not there, with a signing key of its own.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let create = |name: &str| fs::create_dir_all(folder.join(name)).with_context(|| format!("can't make {}", folder.join(name).display()));
+        create("keys")?;
+        create("peers")?;
+        let folder = folder.canonicalize().with_context(|| format!("can't open {}", folder.display()))?;
+        let data = Self(folder);
+        if !data.key_file().exists() {
+            SigningKey::generate().save(&data.key_file())?;
+        }
+        let key = data.key()?;
+        data.write("keys/jwks.json", &key.jwks().to_string())?;
+        let roles = ["operator", "owner", "admin", "member", "service"];
+        let issuers = json!([{ "issuer": ISSUER, "jwks": "keys/jwks.json", "algorithms": ["EdDSA"], "roles": roles }]);
+        data.write("issuers.json", &format!("{issuers:#}\n"))?;
+        Ok(data)
+    }
+
+    /// The URL of a service's database.
+    pub(crate) fn database(&self, service: &str) -> String {
+        format!("sqlite://{}", self.0.join(format!("{service}.db")).display())
+    }
+
+    /// The folder of logos.
+    pub(crate) fn logos(&self) -> PathBuf {
+        self.0.join("logos")
+    }
+
+    /// The file that makes the services trust our tokens.
+    pub(crate) fn issuers(&self) -> PathBuf {
+        self.0.join("issuers.json")
+    }
+
+    /// The file with the operator's token.
+    pub(crate) fn operator_token(&self) -> PathBuf {
+        self.0.join("operator.token")
+    }
+
+    /// The file with the token by which a service follows others.
+    pub(crate) fn peer_token(&self, service: &str) -> PathBuf {
+        self.0.join("peers").join(format!("{service}.token"))
+    }
+
+    /// Writes the tokens of the operator and of the services that follow others.
+    pub(crate) fn write_tokens(&self, services: &[&str]) -> Result<()> {
+        let key = self.key()?;
+        let operator = key.mint(&Claims::new(ISSUER, "operator", Role::Operator), LIFETIME);
+        self.write("operator.token", &operator)?;
+        for service in services {
+            let token = key.mint(&Claims::new(ISSUER, *service, Role::Service), LIFETIME);
+            self.write(&format!("peers/{service}.token"), &token)?;
+        }
+        Ok(())
+    }
+
+    /// Mints a token.
+    pub(crate) fn mint(&self, subject: &str, role: Role, workspace: Option<&str>, lifetime: Duration) -> Result<String> {
+        let claims = Claims::new(ISSUER, subject, role);
+        let claims = match workspace {
+            Some(workspace) => claims.in_workspace(workspace),
+            None => claims,
+        };
+        Ok(self.key()?.mint(&claims, lifetime))
+    }
+
+    fn key(&self) -> Result<SigningKey> {
+        SigningKey::load(&self.key_file())
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.0.join("keys").join("signing.pem")
+    }
+
+    /// Readers see the old content or the new one, and nobody but the owner sees either.
+    fn write(&self, name: &str, content: &str) -> Result<()> {
+        let path = self.0.join(name);
+        let aside = path.with_extension(Uuid::new_v4().simple().to_string());
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        file.write_all(content.as_bytes())?;
+        fs::rename(&aside, &path).with_context(|| format!("can't write {}", path.display()))
+    }
+}

@@ -1,0 +1,14 @@
+//! A use case each: they own the transaction and call domain and store.
+
+pub mod settings;
+
+use clientele_store::{Journal, Reader};
+
+/// What commands work on.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Where everything is written.
+    pub journal: Journal,
+    /// Where everything is read.
+    pub reader: Reader,
+}

@@ -1,0 +1,3 @@
+//! One file for each RPC service: admit, call one command, answer.
+
+pub mod settings;

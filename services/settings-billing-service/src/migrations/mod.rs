@@ -1,0 +1,21 @@
+//! The schema, step by step. Each step works with the code before it and the code after it: expand first, contract a release later.
+
+mod m20261124_000003_create_settings;
+
+use clientele_store::follow::CreateProjections;
+use clientele_store::journal::CreateJournal;
+use sea_orm_migration::prelude::*;
+
+/// All steps in their order.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(CreateJournal),
+            Box::new(CreateProjections),
+            Box::new(m20261124_000003_create_settings::Step),
+        ]
+    }
+}

@@ -1,0 +1,95 @@
+//! What only PostgreSQL does.
+
+use crate::place::{CONSTRAINTS, Place, account, create, insert, journal, reason};
+use clientele_api::error::ErrorReason;
+use clientele_store::connect::{Options, connect_to_migrate, db_error};
+use clientele_store::tx::{self, Mode, Tx};
+use sea_orm::entity::prelude::*;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_a_unit_again_that_could_not_be_serialized() {
+    let place = Place::postgres().await;
+    let unit = async |tx: &Tx| {
+        tx.execute(&insert(Uuid::now_v7(), "a", None)).await.map_err(db_error)?;
+        if tx.attempt() < 3 {
+            let fail = "DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '40001'; END $$";
+            tx.execute_unprepared(fail).await.map_err(db_error)?;
+        }
+        Ok(tx.attempt())
+    };
+    assert_eq!(tx::run(&place.db, Mode::Commit, unit).await.unwrap().value, 3);
+    assert_eq!(place.names().await, ["a"]);
+    place.end().await;
+}
+
+/// Ends the writing connections on the server, and waits until they are gone.
+async fn end_writers(options: &Options) {
+    let server = connect_to_migrate(options).await.unwrap();
+    let writers =
+        "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'clientele-org-writer'";
+    server
+        .execute_unprepared(&format!("SELECT pg_terminate_backend(pid) {writers}"))
+        .await
+        .unwrap();
+    let count = Statement::from_string(DbBackend::Postgres, format!("SELECT count(*) AS left {writers}"));
+    while server
+        .query_one_raw(count.clone())
+        .await
+        .unwrap()
+        .unwrap()
+        .try_get::<i64>("", "left")
+        .unwrap()
+        > 0
+    {
+        tokio::task::yield_now().await;
+    }
+    server.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn survives_a_restart_between_units() {
+    let place = Place::postgres().await;
+    place.with("a").await;
+    end_writers(&place.options).await;
+    let unit = async |tx: &Tx| {
+        let known = account::Entity::find().all(tx).await.map_err(db_error)?.len();
+        tx.write(insert(Uuid::now_v7(), "b", None), CONSTRAINTS);
+        tx.append(journal(&[(None, "b")]));
+        Ok(known)
+    };
+    assert_eq!(tx::run(&place.db, Mode::Commit, unit).await.unwrap().value, 1);
+    assert_eq!(place.names().await, ["a", "b"]);
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn says_when_the_answer_to_a_commit_was_lost() {
+    let place = Place::postgres().await;
+    place.with("a").await;
+    end_writers(&place.options).await;
+    let lost = tx::run(&place.db, Mode::Commit, create(Uuid::now_v7(), "b")).await;
+    assert_eq!(reason(lost), ErrorReason::OutcomeUnknown);
+    place.with("c").await;
+    assert_eq!(place.names().await, ["a", "c"]);
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_is_lost_within_a_unit_changes_nothing() {
+    let place = Place::postgres().await;
+    place.with("a").await;
+    let options = place.options.clone();
+    let unit = async move |tx: &Tx| {
+        tx.execute(&insert(Uuid::now_v7(), "b", None)).await.map_err(db_error)?;
+        end_writers(&options).await;
+        account::Entity::find().all(tx).await.map_err(db_error)?;
+        Ok(())
+    };
+    assert_eq!(
+        reason(tx::run(&place.db, Mode::Commit, unit).await),
+        ErrorReason::DatabaseUnavailable
+    );
+    assert_eq!(place.names().await, ["a"]);
+    place.end().await;
+}

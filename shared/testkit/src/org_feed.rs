@@ -1,0 +1,183 @@
+//! The journal of an org-service that a test plays: what services that follow it are tested against.
+
+use clientele_api::journal::journal_service_server::{JournalService, JournalServiceServer};
+use clientele_api::journal::watch_request::Start;
+use clientele_api::journal::watch_response::Item;
+use clientele_api::journal::{Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse};
+use clientele_api::org::organization::State;
+use clientele_api::org::{Organization, OrganizationLimits, Workspace};
+use clientele_api::{Micros, Uid};
+use futures::Stream;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+/// The journal of an org-service, without the org-service.
+#[derive(Debug, Clone)]
+pub struct OrgFeed {
+    address: SocketAddr,
+    told: Arc<watch::Sender<Told>>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    epoch: i64,
+    entries: Vec<Entry>,
+    /// The newest entry of each resource, in the order of their creation.
+    newest: BTreeMap<String, Entry>,
+    /// Streams of an older number end.
+    streams: u64,
+}
+
+impl OrgFeed {
+    /// Serves an empty journal.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let told = Arc::new(watch::Sender::new(Told { epoch: 1, ..Told::default() }));
+        let server = JournalServiceServer::new(Played { told: told.clone() });
+        tokio::spawn(tonic::transport::Server::builder().add_service(server).serve_with_incoming(TcpIncoming::from(listener)));
+        Self { address, told }
+    }
+
+    /// `http://…`, where it is reached.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Tells that a workspace was created; answers its uid.
+    pub fn create_workspace(&self, id: &str) -> Uid {
+        let uid = Uid::new();
+        let workspace = Workspace { name: format!("workspaces/{id}"), uid: uid.to_string(), version: 1, ..Default::default() };
+        self.tell(&uid.to_string(), Change::created(&workspace));
+        uid
+    }
+
+    /// Tells that an organization was created.
+    pub fn create_organization(&self, workspace: Uid, name: &str) -> Organization {
+        let organization = Organization {
+            name: name.to_owned(),
+            uid: Uid::new().to_string(),
+            version: 1,
+            display_name: Some(name.to_owned()),
+            limits: Some(OrganizationLimits::default()),
+            client_access_enabled: Some(true),
+            state: State::Active.into(),
+            ..Default::default()
+        };
+        self.tell(&workspace.to_string(), Change::created(&organization));
+        organization
+    }
+
+    /// Tells that an organization changed; answers it with its next version.
+    pub fn update(&self, workspace: Uid, before: &Organization, change: impl FnOnce(&mut Organization)) -> Organization {
+        let mut after = before.clone();
+        change(&mut after);
+        after.version += 1;
+        self.tell(&workspace.to_string(), Change::updated(before, &after, Vec::new()));
+        after
+    }
+
+    /// Tells a change of something in a workspace, whatever it is.
+    pub fn tell(&self, workspace_uid: &str, change: Change) {
+        self.told.send_modify(|told| {
+            let cursor = format!("{}.0.{}", told.epoch, told.entries.len() + 1);
+            let time = Some(Micros::now().into());
+            let entry = Entry { cursor, workspace_uid: workspace_uid.to_owned(), time, changes: vec![change], ..Default::default() };
+            told.newest.insert(entry.changes[0].uid.clone(), entry.clone());
+            told.entries.push(entry);
+        });
+    }
+
+    /// The revision of everything told so far, as `clientele-revision` would carry it.
+    pub fn revision(&self) -> String {
+        let told = self.told.borrow();
+        format!("org={}.{}", told.epoch, told.entries.len())
+    }
+
+    /// Ends all streams; followers come back.
+    pub fn cut(&self) {
+        self.told.send_modify(|told| told.streams += 1);
+    }
+
+    /// Plays a restored database: a new epoch in which only these resources exist, at the versions they have here. Ends all streams.
+    pub fn restore(&self, kept: impl Fn(&Entry) -> Option<Entry>) {
+        self.told.send_modify(|told| {
+            told.epoch += 1;
+            told.streams += 1;
+            told.entries.clear();
+            told.newest = std::mem::take(&mut told.newest).into_iter().filter_map(|(uid, entry)| Some((uid, kept(&entry)?))).collect();
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Played {
+    told: Arc<watch::Sender<Told>>,
+}
+
+#[tonic::async_trait]
+impl JournalService for Played {
+    async fn list_entries(&self, _: Request<ListEntriesRequest>) -> Result<Response<ListEntriesResponse>, Status> {
+        Err(Status::unimplemented("followers watch"))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let told = self.told.subscribe();
+        let (epoch, number) = (told.borrow().epoch, told.borrow().streams);
+        let (send, receive) = mpsc::channel(16);
+        let at = match request.into_inner().start {
+            Some(Start::Cursor(cursor)) => {
+                let mut parts = cursor.split(['.', '~']).map(|part| part.parse::<i64>().unwrap_or(0));
+                let (of, _, seq) = (parts.next().unwrap(), parts.next(), parts.next().unwrap());
+                if of != epoch {
+                    return Err(Status::out_of_range("another life"));
+                }
+                usize::try_from(seq).unwrap()
+            }
+            _ => 0,
+        };
+        let fresh = at == 0;
+        tokio::spawn(play(told, send, fresh, at, number));
+        let stream = futures::stream::unfold(receive, |mut receive| async { receive.recv().await.map(|item| (Ok(item), receive)) });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// Sends what exists, and then what is told, until the streams are cut.
+async fn play(mut told: watch::Receiver<Told>, send: mpsc::Sender<WatchResponse>, fresh: bool, mut at: usize, number: u64) {
+    let first = told.borrow_and_update().clone();
+    if fresh {
+        at = first.entries.len();
+        for mut entry in first.newest.into_values() {
+            entry.cursor = format!("{}.0.{at}~0~{}", first.epoch, entry.changes[0].uid);
+            entry.changes[0].kind = clientele_api::journal::ChangeKind::Snapshot.into();
+            let _ = send.send(WatchResponse { item: Some(Item::Entry(entry)) }).await; // the follower may be gone
+        }
+    }
+    loop {
+        let now = told.borrow_and_update().clone();
+        if now.streams != number {
+            return;
+        }
+        let news = now.entries.get(at..).unwrap_or_default().iter().cloned().map(Item::Entry);
+        let checkpoint = Item::Checkpoint(Checkpoint { cursor: format!("{}.0.{}", now.epoch, now.entries.len()) });
+        for item in news.chain([checkpoint]) {
+            if send.send(WatchResponse { item: Some(item) }).await.is_err() {
+                return;
+            }
+        }
+        at = now.entries.len();
+        if told.changed().await.is_err() {
+            return;
+        }
+    }
+}
