@@ -23,6 +23,7 @@ use commands::App;
 use grpc::agent::AgentRpc;
 use grpc::assignment::AssignmentRpc;
 use migrations::Migrator;
+use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -51,6 +52,12 @@ impl Service for AssignmentService {
         &self.config
     }
 
+    fn settings(&self) -> Value {
+        let mut settings = self.config.effective();
+        settings["org"] = self.org.settings();
+        settings
+    }
+
     async fn migrate(&self) -> anyhow::Result<()> {
         Ok(migrate::up::<Migrator>(&self.database()).await?)
     }
@@ -62,7 +69,7 @@ impl Service for AssignmentService {
         let journal = Journal::open(&db, stop.clone()).await?;
         let org = Follower::start(&db, self.org.peer()?, stop.clone()).await?;
         let directory = Directory::new(db.clone(), WORKSPACES, ORGANIZATIONS);
-        let admission = Admission::new(journal.clone(), directory, vec![org]);
+        let admission = Admission::new(journal.clone(), directory, vec![org], self.config.max_in_flight);
         let app = App {
             reader: Reader::new(journal.clone(), &["org"]),
             journal: journal.clone(),
@@ -83,6 +90,7 @@ impl Service for AssignmentService {
         let server = Server {
             name: Self::NAME,
             config: self.config.clone(),
+            settings: self.settings(),
             routes,
             services: vec![
                 "clientele.assignment.v1.AgentService",

@@ -22,10 +22,14 @@ pub(crate) struct Data(PathBuf);
 impl Data {
     /// The folder, which is made if it is not there, with a signing key of its own.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let create = |name: &str| fs::create_dir_all(folder.join(name)).with_context(|| format!("can't make {}", folder.join(name).display()));
+        let create = |name: &str| {
+            fs::create_dir_all(folder.join(name)).with_context(|| format!("can't make {}", folder.join(name).display()))
+        };
         create("keys")?;
         create("peers")?;
-        let folder = folder.canonicalize().with_context(|| format!("can't open {}", folder.display()))?;
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("can't open {}", folder.display()))?;
         let data = Self(folder);
         if !data.key_file().exists() {
             SigningKey::generate().save(&data.key_file())?;
@@ -76,7 +80,13 @@ impl Data {
     }
 
     /// Mints a token.
-    pub(crate) fn mint(&self, subject: &str, role: Role, workspace: Option<&str>, lifetime: Duration) -> Result<String> {
+    pub(crate) fn mint(
+        &self,
+        subject: &str,
+        role: Role,
+        workspace: Option<&str>,
+        lifetime: Duration,
+    ) -> Result<String> {
         let claims = Claims::new(ISSUER, subject, role);
         let claims = match workspace {
             Some(workspace) => claims.in_workspace(workspace),
@@ -97,7 +107,11 @@ impl Data {
     fn write(&self, name: &str, content: &str) -> Result<()> {
         let path = self.0.join(name);
         let aside = path.with_extension(Uuid::new_v4().simple().to_string());
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&aside)?;
         file.write_all(content.as_bytes())?;
         fs::rename(&aside, &path).with_context(|| format!("can't write {}", path.display()))
     }

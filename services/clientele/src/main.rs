@@ -60,9 +60,17 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => cli.serve.run(&cli.data).await,
-        Some(Command::Token { role, workspace, subject, lifetime }) => {
+        Some(Command::Token {
+            role,
+            workspace,
+            subject,
+            lifetime,
+        }) => {
             let staff = matches!(role, Role::Owner | Role::Admin | Role::Member);
-            ensure!(staff == workspace.is_some(), "--workspace goes with --role owner, admin and member, and with no other");
+            ensure!(
+                staff == workspace.is_some(),
+                "--workspace goes with --role owner, admin and member, and with no other"
+            );
             let subject = subject.unwrap_or_else(|| format!("{role:?}").to_lowercase());
             let token = Data::open(&cli.data)?.mint(&subject, role, workspace.as_deref(), lifetime)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)

@@ -54,11 +54,22 @@ impl Serve {
         let (settings_listener, settings) = listen(self.settings_billing).await?;
         let telemetry = Telemetry::start("clientele", &self.config(&data, "org", org))?;
 
-        let follow = |service: &str| OrgPeer { org_endpoint: format!("http://{org}"), peer_token_file: data.peer_token(service) };
-        let org_service = OrgService { config: self.config(&data, "org", org), logos: data.logos() };
-        let assignment_service = AssignmentService { config: self.config(&data, "assignment", assignment), org: follow("assignment-service") };
-        let settings_billing_service =
-            SettingsBillingService { config: self.config(&data, "settings-billing", settings), org: follow("settings-billing-service") };
+        let follow = |service: &str| OrgPeer {
+            org_endpoint: format!("http://{org}"),
+            peer_token_file: data.peer_token(service),
+        };
+        let org_service = OrgService {
+            config: self.config(&data, "org", org),
+            logos: data.logos(),
+        };
+        let assignment_service = AssignmentService {
+            config: self.config(&data, "assignment", assignment),
+            org: follow("assignment-service"),
+        };
+        let settings_billing_service = SettingsBillingService {
+            config: self.config(&data, "settings-billing", settings),
+            org: follow("settings-billing-service"),
+        };
         let services = [
             (prepare(org_service).await?, org_listener),
             (prepare(assignment_service).await?, assignment_listener),
@@ -66,7 +77,10 @@ impl Serve {
         ];
 
         let shutdown = CancellationToken::new();
-        let mut running: JoinSet<Result<()>> = services.into_iter().map(|(built, listener)| built.run(listener, shutdown.clone())).collect();
+        let mut running: JoinSet<Result<()>> = services
+            .into_iter()
+            .map(|(built, listener)| built.run(listener, shutdown.clone()))
+            .collect();
         greet(&data, org, assignment, settings)?;
         let ended = tokio::select! {
             ended = running.join_next() => ended,
@@ -94,7 +108,9 @@ impl Serve {
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

@@ -21,6 +21,7 @@ use commands::App;
 use grpc::organization::OrganizationRpc;
 use grpc::workspace::WorkspaceRpc;
 use migrations::Migrator;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::logo::Logos;
@@ -54,6 +55,12 @@ impl Service for OrgService {
         &self.config
     }
 
+    fn settings(&self) -> Value {
+        let mut settings = self.config.effective();
+        settings["logos"] = json!(self.logos);
+        settings
+    }
+
     async fn migrate(&self) -> anyhow::Result<()> {
         Ok(migrate::up::<Migrator>(&self.database()).await?)
     }
@@ -64,7 +71,7 @@ impl Service for OrgService {
         let db = Db::connect(&self.database()).await?;
         let journal = Journal::open(&db, stop.clone()).await?;
         let directory = Directory::new(db.clone(), "workspaces", "organizations");
-        let admission = Admission::new(journal.clone(), directory, Vec::new());
+        let admission = Admission::new(journal.clone(), directory, Vec::new(), self.config.max_in_flight);
         let app = App {
             reader: Reader::new(journal.clone(), &[]),
             journal: journal.clone(),
@@ -87,6 +94,7 @@ impl Service for OrgService {
         let server = Server {
             name: Self::NAME,
             config: self.config.clone(),
+            settings: self.settings(),
             routes,
             services: vec![
                 "clientele.org.v1.WorkspaceService",

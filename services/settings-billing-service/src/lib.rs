@@ -21,6 +21,7 @@ use clientele_store::{Db, Directory, Journal, Reader, migrate};
 use commands::App;
 use grpc::settings::SettingsRpc;
 use migrations::Migrator;
+use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -49,6 +50,12 @@ impl Service for SettingsBillingService {
         &self.config
     }
 
+    fn settings(&self) -> Value {
+        let mut settings = self.config.effective();
+        settings["org"] = self.org.settings();
+        settings
+    }
+
     async fn migrate(&self) -> anyhow::Result<()> {
         Ok(migrate::up::<Migrator>(&self.database()).await?)
     }
@@ -60,7 +67,7 @@ impl Service for SettingsBillingService {
         let journal = Journal::open(&db, stop.clone()).await?;
         let org = Follower::start(&db, self.org.peer()?, stop.clone()).await?;
         let directory = Directory::new(db.clone(), WORKSPACES, ORGANIZATIONS);
-        let admission = Admission::new(journal.clone(), directory, vec![org]);
+        let admission = Admission::new(journal.clone(), directory, vec![org], self.config.max_in_flight);
         let app = App {
             reader: Reader::new(journal.clone(), &["org"]),
             journal: journal.clone(),
@@ -76,6 +83,7 @@ impl Service for SettingsBillingService {
         let server = Server {
             name: Self::NAME,
             config: self.config.clone(),
+            settings: self.settings(),
             routes,
             services: vec![
                 "clientele.settings.v1.SettingsService",

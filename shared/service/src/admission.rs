@@ -4,6 +4,7 @@
 use crate::caller::Caller;
 use crate::layers::TraceContext;
 use crate::scope::{Call, Level, Scope};
+use crate::share::Shares;
 use crate::status::status;
 use clientele_api::access::Method;
 use clientele_api::error::ErrorReason;
@@ -15,6 +16,7 @@ use clientele_store::journal::RequestMark;
 use clientele_store::{Answer, Directory, Journal, Revision};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Response, Status};
 
@@ -22,6 +24,9 @@ use tonic::{Code, Response, Status};
 pub const REVISION: &str = "clientele-revision";
 /// The header of calls: answer only when you know this.
 pub const MIN_REVISION: &str = "clientele-min-revision";
+
+/// When to repeat a call whose outcome is unknown: with its request id that is safe, without one it is the caller's to find out.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Admits calls.
 #[derive(Debug, Clone)]
@@ -32,12 +37,19 @@ struct Inner {
     journal: Journal,
     directory: Directory,
     followed: Vec<Followed>,
+    shares: Shares,
 }
 
 impl Admission {
-    /// Admission for a service with this journal, which finds names in this directory and follows these others.
-    pub fn new(journal: Journal, directory: Directory, followed: Vec<Followed>) -> Self {
-        Self(Arc::new(Inner { journal, directory, followed }))
+    /// Admission for a service with this journal, which finds names in this directory and follows these others. Of the calls that may
+    /// be in flight each workspace has a fair share.
+    pub fn new(journal: Journal, directory: Directory, followed: Vec<Followed>, max_in_flight: usize) -> Self {
+        Self(Arc::new(Inner {
+            journal,
+            directory,
+            followed,
+            shares: Shares::of(max_in_flight),
+        }))
     }
 
     /// Runs a call that changes nothing.
@@ -49,7 +61,10 @@ impl Admission {
     {
         let (metadata, extensions, message) = request.into_parts();
         let passport = Passport::read(&metadata, &extensions).map_err(status)?;
-        let answer = self.attempt(&passport, &message, None, false, &work).await.map_err(status)?;
+        let answer = self
+            .attempt(&passport, &message, None, false, &work)
+            .await
+            .map_err(status)?;
         Ok(respond(answer))
     }
 
@@ -65,7 +80,10 @@ impl Admission {
         let passport = Passport::read(&metadata, &extensions).map_err(status)?;
         let mark = mark(&passport.caller, &message).map_err(status)?;
         let validate_only = message.validate_only();
-        match self.attempt(&passport, &message, mark.clone(), validate_only, &work).await {
+        match self
+            .attempt(&passport, &message, mark.clone(), validate_only, &work)
+            .await
+        {
             Ok(mut answer) => {
                 if validate_only {
                     answer.value.conceal();
@@ -74,6 +92,7 @@ impl Admission {
             }
             Err(refusal) => {
                 let replay = match &mark {
+                    Some(_) if refusal.reason() == ErrorReason::OutcomeUnknown => Err(refusal.retry_after(AGAIN)),
                     Some(mark) if !validate_only => self.replay(&passport.caller, &message, mark, refusal).await,
                     _ => Err(refusal),
                 };
@@ -83,7 +102,10 @@ impl Admission {
     }
 
     /// Admits a call whose work is a stream.
-    pub async fn stream<Q: Request<Level: Level>>(&self, request: tonic::Request<Q>) -> Result<(Scope<On<Q>>, Q), Status> {
+    pub async fn stream<Q: Request<Level: Level>>(
+        &self,
+        request: tonic::Request<Q>,
+    ) -> Result<(Scope<On<Q>>, Q), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let passport = Passport::read(&metadata, &extensions).map_err(status)?;
         let scope = self.admit(&passport, &message, None, false).await.map_err(status)?;
@@ -91,7 +113,14 @@ impl Admission {
     }
 
     /// Admits and works; once more if a remembered name led to nothing.
-    async fn attempt<Q, T, Work, Fut>(&self, passport: &Passport, message: &Q, mark: Option<RequestMark>, validate_only: bool, work: &Work) -> Result<Answer<T>>
+    async fn attempt<Q, T, Work, Fut>(
+        &self,
+        passport: &Passport,
+        message: &Q,
+        mark: Option<RequestMark>,
+        validate_only: bool,
+        work: &Work,
+    ) -> Result<Answer<T>>
     where
         Q: Request<Level: Level>,
         Work: Fn(Scope<On<Q>>, Q) -> Fut,
@@ -110,11 +139,20 @@ impl Admission {
         }
     }
 
-    async fn admit<Q: Request<Level: Level>>(&self, passport: &Passport, message: &Q, mark: Option<RequestMark>, validate_only: bool) -> Result<Scope<On<Q>>> {
+    async fn admit<Q: Request<Level: Level>>(
+        &self,
+        passport: &Passport,
+        message: &Q,
+        mark: Option<RequestMark>,
+        validate_only: bool,
+    ) -> Result<Scope<On<Q>>> {
         let names = Names::read(message)?;
         allow(&passport.caller, Q::METHOD, &names)?;
         self.wait(&passport.min_revision).await?;
         let resolved = self.resolve(&names).await?;
+        let workspace = resolved.workspace.as_ref().map_or(Uid::NIL, |workspace| workspace.uid);
+        // Streams have places of their own.
+        let place = Q::METHOD.deadline.map(|_| self.0.shares.take(workspace)).transpose()?;
         let on = Q::Level::on(resolved.workspace.clone(), resolved.organization.clone());
         let on = on.ok_or_else(|| Error::internal("a method's names do not give its level"))?;
         let call = Call {
@@ -126,6 +164,7 @@ impl Admission {
             validate_only,
             traceparent: passport.traceparent.clone(),
             remembered: resolved.remembered,
+            _place: place,
         };
         Ok(Scope::mint(call, on))
     }
@@ -133,9 +172,12 @@ impl Admission {
     /// Waits until this service knows what the caller has seen. Its own database always does, in this life of it.
     async fn wait(&self, min: &Revision) -> Result<()> {
         let own = self.0.journal.db().service();
-        if let Some((epoch, n)) = min.of(own) && epoch > self.0.journal.epoch() {
-            let message = format!("{own}={epoch}.{n} is of a later life of this database than this server knows: try again");
-            return Err(Error::new(ErrorReason::NotCaughtUp, message).retry_after(std::time::Duration::from_secs(1)));
+        if let Some((epoch, n)) = min.of(own)
+            && epoch > self.0.journal.epoch()
+        {
+            let message =
+                format!("{own}={epoch}.{n} is of a later life of this database than this server knows: try again");
+            return Err(Error::new(ErrorReason::NotCaughtUp, message).retry_after(Duration::from_secs(1)));
         }
         for followed in &self.0.followed {
             if let Some((epoch, n)) = min.of(followed.service()) {
@@ -146,8 +188,14 @@ impl Admission {
     }
 
     async fn resolve(&self, names: &Names<'_>) -> Result<ResolvedNames> {
-        let mut resolved = ResolvedNames { workspace: None, organization: None, remembered: false };
-        let Some(workspace) = names.workspace else { return Ok(resolved) };
+        let mut resolved = ResolvedNames {
+            workspace: None,
+            organization: None,
+            remembered: false,
+        };
+        let Some(workspace) = names.workspace else {
+            return Ok(resolved);
+        };
         let found = self.0.directory.workspace(workspace).await?;
         let found = found.ok_or_else(|| Error::not_found("Workspace", format!("workspaces/{workspace}")))?;
         resolved.remembered = found.remembered;
@@ -163,7 +211,13 @@ impl Admission {
     }
 
     /// The first answer of a request id, if this refused call is a repetition.
-    async fn replay<Q: Mutation, T: Preview>(&self, caller: &Caller, message: &Q, mark: &RequestMark, refusal: Error) -> Result<Answer<T>> {
+    async fn replay<Q: Mutation, T: Preview>(
+        &self,
+        caller: &Caller,
+        message: &Q,
+        mark: &RequestMark,
+        refusal: Error,
+    ) -> Result<Answer<T>> {
         let names = Names::read(message)?;
         if !may_be_repetition(&refusal) || allow(caller, Q::METHOD, &names).is_err() {
             return Err(refusal);
@@ -175,14 +229,20 @@ impl Admission {
                 None => return Err(refusal),
             },
         };
-        let Some(row) = self.0.journal.find(workspace, mark.id).await? else { return Err(refusal) };
+        let Some(row) = self.0.journal.find(workspace, mark.id).await? else {
+            return Err(refusal);
+        };
         if row.request_hash.as_deref() != Some(&mark.hash[..]) {
             let message = "this request id was used before with another request: send another id";
             return Err(Error::new(ErrorReason::RequestIdReused, message).with("request_id", mark.id));
         }
         let value = T::decode(row.answer()?.as_slice()).map_err(Error::internal)?;
         let mut revision = Revision::new();
-        revision.raise(self.0.journal.db().service(), row.epoch, row.cursor().position.revision());
+        revision.raise(
+            self.0.journal.db().service(),
+            row.epoch,
+            row.cursor().position.revision(),
+        );
         Ok(Answer { value, revision })
     }
 }
@@ -206,7 +266,11 @@ impl Passport {
             min_revision.merge(&Revision::parse(text)?);
         }
         let traceparent = extensions.get::<TraceContext>().map(TraceContext::to_string);
-        Ok(Self { caller, min_revision, traceparent })
+        Ok(Self {
+            caller,
+            min_revision,
+            traceparent,
+        })
     }
 }
 
@@ -226,7 +290,9 @@ impl<'q> Names<'q> {
             if value.is_empty() && rule.optional {
                 continue;
             }
-            let Some(parts) = violations.check(rule.field, Parts::parse(value, rule.patterns)) else { continue };
+            let Some(parts) = violations.check(rule.field, Parts::parse(value, rule.patterns)) else {
+                continue;
+            };
             let workspace = parts.id("workspaces");
             if names.workspace.is_some_and(|known| Some(known) != workspace) {
                 violations.add(rule.field, "must lie in the same workspace as the names before it");
@@ -263,7 +329,10 @@ fn allow(caller: &Caller, method: &Method, names: &Names<'_>) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    let message = format!("{} is not for you; the method's comment says who may call it", method.path);
+    let message = format!(
+        "{} is not for you; the method's comment says who may call it",
+        method.path
+    );
     Err(Error::new(ErrorReason::CallerNotAllowed, message).with("actor", caller.actor()))
 }
 
@@ -280,13 +349,23 @@ fn mark<Q: Mutation>(caller: &Caller, message: &Q) -> Result<Option<RequestMark>
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    Ok(Some(RequestMark { id, hash: hash.finalize().into() }))
+    Ok(Some(RequestMark {
+        id,
+        hash: hash.finalize().into(),
+    }))
 }
 
 /// Refusals that a repetition of a call that succeeded can meet. The others say that it can't have succeeded, or can't be looked up.
 fn may_be_repetition(refusal: &Error) -> bool {
-    let by_state = matches!(refusal.code(), Code::NotFound | Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition);
-    by_state || matches!(refusal.reason(), ErrorReason::RequestIdReused | ErrorReason::LimitReached)
+    let by_state = matches!(
+        refusal.code(),
+        Code::NotFound | Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition
+    );
+    by_state
+        || matches!(
+            refusal.reason(),
+            ErrorReason::RequestIdReused | ErrorReason::LimitReached
+        )
 }
 
 fn respond<T>(answer: Answer<T>) -> Response<T> {

@@ -6,6 +6,7 @@ use crate::telemetry::Telemetry;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use clientele_store::Db;
+use serde_json::Value;
 use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub trait Service: Args + Clone + std::fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// The settings that all services share.
     fn config(&self) -> &Config;
+    /// All its settings in force, secrets masked.
+    fn settings(&self) -> Value;
     /// Brings its database to the present schema.
     fn migrate(&self) -> impl Future<Output = Result<()>> + Send;
     /// Makes everything, starts nothing that is seen from outside.
@@ -103,7 +106,7 @@ async fn run<S: Service>(command: Command<S>) -> Result<()> {
         Command::Migrate(settings) => settings.migrate().await,
         Command::Healthcheck { address, service } => check_health(address, service).await,
         Command::Config(settings) => {
-            let text = serde_json::to_string_pretty(&settings.config().effective())?;
+            let text = serde_json::to_string_pretty(&settings.settings())?;
             writeln!(std::io::stdout(), "{text}").context("can't print")
         }
     }
@@ -113,7 +116,9 @@ async fn serve<S: Service>(settings: S) -> Result<()> {
     let telemetry = Telemetry::start(S::NAME, settings.config())?;
     let built = settings.build().await?;
     let listen = settings.config().listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("can't listen on {listen}"))?;
     let shutdown = CancellationToken::new();
     let signal = shutdown.clone();
     tokio::spawn(async move {
@@ -126,10 +131,21 @@ async fn serve<S: Service>(settings: S) -> Result<()> {
 }
 
 async fn check_health(address: String, service: String) -> Result<()> {
-    let endpoint = Endpoint::from_shared(address)?.timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(2));
+    let endpoint = Endpoint::from_shared(address)?
+        .timeout(Duration::from_secs(2))
+        .connect_timeout(Duration::from_secs(2));
     let mut health = HealthClient::new(endpoint.connect().await?);
-    let answer = health.check(HealthCheckRequest { service: service.clone() }).await?.into_inner();
-    ensure!(answer.status() == tonic_health::pb::health_check_response::ServingStatus::Serving, "{service} is {:?}", answer.status());
+    let answer = health
+        .check(HealthCheckRequest {
+            service: service.clone(),
+        })
+        .await?
+        .into_inner();
+    ensure!(
+        answer.status() == tonic_health::pb::health_check_response::ServingStatus::Serving,
+        "{service} is {:?}",
+        answer.status()
+    );
     Ok(())
 }
 

@@ -43,7 +43,9 @@ pub fn parse(filter: &str) -> Result<Vec<Term>> {
             return Err(malformed(&format!("{field} must be followed by =, < or >=")));
         };
         let Some(Token::Word(value) | Token::Text(value)) = tokens.next()? else {
-            return Err(malformed(&format!("{field} must be compared with a word or a quoted text")));
+            return Err(malformed(&format!(
+                "{field} must be compared with a word or a quoted text"
+            )));
         };
         terms.push(Term { field, operator, value });
     }
@@ -52,7 +54,10 @@ pub fn parse(filter: &str) -> Result<Vec<Term>> {
 
 /// INVALID_ARGUMENT for a term that the list does not understand.
 pub fn unknown(term: &Term) -> Error {
-    malformed(&format!("{:?} can't be filtered so; the method's comment lists what can", term.field))
+    malformed(&format!(
+        "{:?} can't be filtered so; the method's comment lists what can",
+        term.field
+    ))
 }
 
 /// INVALID_ARGUMENT for a value of a term.
@@ -118,7 +123,18 @@ mod tests {
         assert_eq!(values, ["ACTIVE", "a \"b\"", "2026-01-01T00:00:00Z"]);
         assert_eq!(terms[2].operator, Operator::GreaterOrEqual);
         assert_eq!(parse("  ").unwrap(), []);
-        for bad in ["state", "state =", "= x", "a = b c = d", "a = b AND", "a = \"b", "a ~ b", "a = b OR c = d", "a = \"\0\"", "a > b"] {
+        for bad in [
+            "state",
+            "state =",
+            "= x",
+            "a = b c = d",
+            "a = b AND",
+            "a = \"b",
+            "a ~ b",
+            "a = b OR c = d",
+            "a = \"\0\"",
+            "a > b",
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }

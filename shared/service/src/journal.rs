@@ -7,7 +7,9 @@ use clientele_api::error::ErrorReason;
 use clientele_api::journal::journal_service_server::{JournalService, JournalServiceServer};
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
-use clientele_api::journal::{Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse};
+use clientele_api::journal::{
+    Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
+};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Error, Result, Uid};
 use clientele_store::cursor::{Cursor, WatchCursor};
@@ -61,16 +63,31 @@ pub struct JournalRpc {
 
 impl JournalRpc {
     /// Serves this journal; `snapshots` are the service's types in the order in which they depend on each other. Streams end at `drain`.
-    pub fn server(admission: Admission, journal: Journal, snapshots: &'static [SnapshotPage], drain: CancellationToken) -> JournalServiceServer<Self> {
-        JournalServiceServer::new(Self { admission, journal, snapshots, drain })
+    pub fn server(
+        admission: Admission,
+        journal: Journal,
+        snapshots: &'static [SnapshotPage],
+        drain: CancellationToken,
+    ) -> JournalServiceServer<Self> {
+        JournalServiceServer::new(Self {
+            admission,
+            journal,
+            snapshots,
+            drain,
+        })
     }
 }
 
 #[tonic::async_trait]
 impl JournalService for JournalRpc {
-    async fn list_entries(&self, request: Request<ListEntriesRequest>) -> Result<Response<ListEntriesResponse>, Status> {
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
         self.admission
-            .read(request, |scope, request| async move { list(&self.journal, scope.filter(), &request).await })
+            .read(request, |scope, request| async move {
+                list(&self.journal, scope.filter(), &request).await
+            })
             .await
     }
 
@@ -79,10 +96,13 @@ impl JournalService for JournalRpc {
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let (scope, request) = self.admission.stream(request).await?;
         let watcher = Watcher::start(self, scope.filter(), request).await.map_err(status)?;
-        Ok(Response::new(Box::pin(futures::stream::try_unfold(watcher, async |mut watcher| {
-            let item = watcher.next().await.map_err(status)?;
-            Ok(Some((item, watcher)))
-        }))))
+        Ok(Response::new(Box::pin(futures::stream::try_unfold(
+            watcher,
+            async |mut watcher| {
+                let item = watcher.next().await.map_err(status)?;
+                Ok(Some((item, watcher)))
+            },
+        ))))
     }
 }
 
@@ -92,14 +112,32 @@ async fn list(journal: &Journal, filter: Filter, request: &ListEntriesRequest) -
         Filter::Workspace(uid) | Filter::Organization(uid) => uid,
     };
     let page = PageRequest::read(request, scope)?;
-    let below = page.after.as_deref().map(|key| std::str::from_utf8(key).ok().and_then(Cursor::parse).ok_or_else(page::invalid));
+    let below = page.after.as_deref().map(|key| {
+        std::str::from_utf8(key)
+            .ok()
+            .and_then(Cursor::parse)
+            .ok_or_else(page::invalid)
+    });
     let terms = filter::parse(&request.filter)?;
     let wanted = terms.iter().map(Wanted::read).collect::<Result<Vec<_>>>()?;
     let size = usize::try_from(page.size).unwrap_or(usize::MAX);
-    let listing = journal.before(filter, below.transpose()?, size, SCAN, |row| wanted.iter().all(|wanted| wanted.holds(row))).await?;
-    let next_page_token = listing.next.map(|next| page.token(next.to_string().as_bytes())).unwrap_or_default();
+    let listing = journal
+        .before(filter, below.transpose()?, size, SCAN, |row| {
+            wanted.iter().all(|wanted| wanted.holds(row))
+        })
+        .await?;
+    let next_page_token = listing
+        .next
+        .map(|next| page.token(next.to_string().as_bytes()))
+        .unwrap_or_default();
     let entries = listing.rows.into_iter().map(Row::entry).collect::<Result<_>>()?;
-    Ok(Answer { value: ListEntriesResponse { entries, next_page_token }, revision: journal.revision().await? })
+    Ok(Answer {
+        value: ListEntriesResponse {
+            entries,
+            next_page_token,
+        },
+        revision: journal.revision().await?,
+    })
 }
 
 /// A term of the log's filter.
@@ -128,7 +166,9 @@ impl Wanted {
         match self {
             Self::Actor(actor) => row.actor == *actor,
             Self::Method(method) => row.method == *method,
-            Self::Resource(name) => row.changes().is_ok_and(|changes| changes.iter().any(|change| change.resource == *name)),
+            Self::Resource(name) => row
+                .changes()
+                .is_ok_and(|changes| changes.iter().any(|change| change.resource == *name)),
             Self::Since(time) => row.time >= *time,
             Self::Before(time) => row.time < *time,
         }
@@ -136,7 +176,8 @@ impl Wanted {
 }
 
 fn micros(text: &str) -> Result<i64> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| filter::malformed("times must be of RFC 3339, as in 2026-01-31T00:00:00Z"))?;
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| filter::malformed("times must be of RFC 3339, as in 2026-01-31T00:00:00Z"))?;
     i64::try_from(time.unix_timestamp_nanos() / 1_000).map_err(|_| filter::malformed("the time is out of range"))
 }
 
@@ -161,9 +202,13 @@ impl Watcher {
         let end = *horizon.borrow_and_update();
         let at = match request.start {
             None => WatchCursor::at(end),
-            Some(Start::InitialState(_)) => WatchCursor { cursor: end, snapshot: Some((0, Uid::NIL)) },
+            Some(Start::InitialState(_)) => WatchCursor {
+                cursor: end,
+                snapshot: Some((0, Uid::NIL)),
+            },
             Some(Start::Cursor(text)) => {
-                let at = WatchCursor::parse(&text).ok_or_else(|| Error::field("cursor", "must be a cursor that this service gave"))?;
+                let at = WatchCursor::parse(&text)
+                    .ok_or_else(|| Error::field("cursor", "must be a cursor that this service gave"))?;
                 rpc.journal.check_cursor(at.cursor).await?;
                 at
             }
@@ -209,7 +254,9 @@ impl Watcher {
             self.at.snapshot = Some((index, row.uid));
             if self.wants(&row.change) {
                 let cursor = self.at.to_string();
-                self.ready.push_back(WatchResponse { item: Some(Item::Entry(snapshot_entry(row, cursor))) });
+                self.ready.push_back(WatchResponse {
+                    item: Some(Item::Entry(snapshot_entry(row, cursor))),
+                });
             }
         }
         self.at.snapshot = Some(match last {
@@ -224,14 +271,19 @@ impl Watcher {
         self.check_end()?;
         let horizon = *self.horizon.borrow_and_update();
         if self.at.cursor < horizon {
-            let rows = self.journal.after(self.filter, self.at.cursor, horizon, STRETCH).await?;
+            let rows = self
+                .journal
+                .after(self.filter, self.at.cursor, horizon, STRETCH)
+                .await?;
             let more = rows.len() as u64 == STRETCH;
             for row in rows {
                 self.at.cursor = row.cursor();
                 let mut entry = row.entry()?;
                 entry.changes.retain(|change| self.wants(change));
                 if !entry.changes.is_empty() || self.types.is_empty() {
-                    self.ready.push_back(WatchResponse { item: Some(Item::Entry(entry)) });
+                    self.ready.push_back(WatchResponse {
+                        item: Some(Item::Entry(entry)),
+                    });
                 }
             }
             if !more {
@@ -255,25 +307,39 @@ impl Watcher {
 
     fn tell_position(&mut self) {
         self.told = true;
-        let checkpoint = Checkpoint { cursor: self.at.to_string() };
-        self.ready.push_back(WatchResponse { item: Some(Item::Checkpoint(checkpoint)) });
+        let checkpoint = Checkpoint {
+            cursor: self.at.to_string(),
+        };
+        self.ready.push_back(WatchResponse {
+            item: Some(Item::Checkpoint(checkpoint)),
+        });
     }
 
     fn wants(&self, change: &Change) -> bool {
-        let Some(any) = change.after.as_ref().or(change.before.as_ref()) else { return true };
+        let Some(any) = change.after.as_ref().or(change.before.as_ref()) else {
+            return true;
+        };
         let name = any.type_url.rsplit('/').next().unwrap_or_default();
         self.types.is_empty() || self.types.iter().any(|wanted| wanted == name)
     }
 
     fn check_end(&self) -> Result<()> {
         let (reason, message) = if self.drain.is_cancelled() {
-            (ErrorReason::Draining, "the server is shutting down: go on from the cursor at another one")
+            (
+                ErrorReason::Draining,
+                "the server is shutting down: go on from the cursor at another one",
+            )
         } else if Instant::now() >= self.end_of_life {
-            (ErrorReason::StreamExpired, "the stream reached its longest life: go on from the cursor")
+            (
+                ErrorReason::StreamExpired,
+                "the stream reached its longest life: go on from the cursor",
+            )
         } else {
             return Ok(());
         };
-        Err(Error::new(reason, message).with("cursor", self.at).retry_after(Duration::from_millis(100)))
+        Err(Error::new(reason, message)
+            .with("cursor", self.at)
+            .retry_after(Duration::from_millis(100)))
     }
 }
 
@@ -281,9 +347,15 @@ fn snapshot_entry(row: Snapshot, cursor: String) -> Entry {
     Entry {
         cursor,
         workspace: row.workspace.as_ref().map(WorkspaceRef::name).unwrap_or_default(),
-        workspace_uid: row.workspace.map(|workspace| workspace.uid.to_string()).unwrap_or_default(),
+        workspace_uid: row
+            .workspace
+            .map(|workspace| workspace.uid.to_string())
+            .unwrap_or_default(),
         organization: row.organization.as_ref().map(OrganizationRef::name).unwrap_or_default(),
-        organization_uid: row.organization.map(|organization| organization.uid.to_string()).unwrap_or_default(),
+        organization_uid: row
+            .organization
+            .map(|organization| organization.uid.to_string())
+            .unwrap_or_default(),
         changes: vec![row.change],
         ..Entry::default()
     }

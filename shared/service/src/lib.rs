@@ -12,6 +12,7 @@ pub mod layers;
 pub mod peer;
 pub mod scope;
 pub mod server;
+mod share;
 pub mod status;
 pub mod telemetry;
 pub mod token;

@@ -1,6 +1,7 @@
 //! What a call may touch. A store call needs a scope, and only admission mints one.
 
 use crate::caller::Caller;
+use crate::share::Place;
 use clientele_api::access::Method;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::request::level;
@@ -27,11 +28,16 @@ pub(crate) struct Call {
     pub(crate) traceparent: Option<String>,
     /// Names that were remembered rather than read: if they lead to nothing, they are resolved once more.
     pub(crate) remembered: bool,
+    /// Held as long as anybody works on the call.
+    pub(crate) _place: Option<Place>,
 }
 
 impl<L> Scope<L> {
     pub(crate) fn mint(call: Call, on: L) -> Self {
-        Self { call: Arc::new(call), on }
+        Self {
+            call: Arc::new(call),
+            on,
+        }
     }
 
     pub(crate) fn call(&self) -> &Call {

@@ -7,6 +7,7 @@ use crate::health::{Check, Health};
 use crate::layers;
 use crate::token::Verifier;
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use tonic::service::Routes;
 pub struct Server {
     /// Its name, for logs and metrics.
     pub name: &'static str,
-    /// Its settings.
+    /// The settings that all services share.
     pub config: Config,
+    /// All settings in force, secrets masked: for the log.
+    pub settings: Value,
     /// Its RPC services.
     pub routes: Routes,
     /// Their full names, as in `clientele.org.v1.OrganizationService`.
@@ -36,11 +39,13 @@ pub struct Server {
 
 impl Server {
     /// Serves until `shutdown` is cancelled, then ends in bounded steps: readiness off, drain delay, no new connections and
-    /// streams ended, grace. An error if calls were still in flight after that. Databases and telemetry are the caller's to close.
+    /// streams ended, grace. An error if calls were still in flight after that. Databases and telemetry are the caller's
+    /// to close.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         let Self {
             name,
             config,
+            settings,
             routes,
             services,
             verifier,
@@ -60,7 +65,7 @@ impl Server {
                 .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         );
         health.set_live().await;
-        tracing::info!(service = name, %address, config = %config.effective(), "serving");
+        tracing::info!(service = name, %address, %settings, "serving");
 
         tokio::select! {
             result = &mut serving => {
@@ -140,6 +145,8 @@ fn with_infrastructure(routes: Routes, services: &[&'static str], health: &Healt
         let mut builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(clientele_api::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // so that clients can show the details of errors
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health");
         for service in services {
             builder = builder.with_service_name(*service);

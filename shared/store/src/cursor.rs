@@ -17,9 +17,14 @@ pub struct Cursor {
 impl Cursor {
     /// The cursor of this text, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split('.').map(|part| part.parse::<i64>().ok().filter(|number| *number >= 0));
+        let mut numbers = text
+            .split('.')
+            .map(|part| part.parse::<i64>().ok().filter(|number| *number >= 0));
         let (epoch, xid, seq) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        numbers.next().is_none().then_some(Self { epoch, position: Position { xid, seq } })
+        numbers.next().is_none().then_some(Self {
+            epoch,
+            position: Position { xid, seq },
+        })
     }
 
     /// Whether everything up to revision `n` of this epoch is included.
@@ -28,7 +33,11 @@ impl Cursor {
     /// On SQLite (where xid is 0) `n` is the sequence itself.
     pub fn includes(&self, n: i64) -> bool {
         let Position { xid, seq } = self.position;
-        if xid == 0 { seq >= n } else { xid > n || (xid == n && seq == i64::MAX) }
+        if xid == 0 {
+            seq >= n
+        } else {
+            xid > n || (xid == n && seq == i64::MAX)
+        }
     }
 
     /// The revision that this cursor stands for.
@@ -71,7 +80,10 @@ impl WatchCursor {
             return Cursor::parse(text).map(Self::at);
         };
         let (index, uid) = snapshot.split_once('~')?;
-        Some(Self { cursor: Cursor::parse(cursor)?, snapshot: Some((index.parse().ok()?, Uid::parse(uid)?)) })
+        Some(Self {
+            cursor: Cursor::parse(cursor)?,
+            snapshot: Some((index.parse().ok()?, Uid::parse(uid)?)),
+        })
     }
 }
 
@@ -115,8 +127,11 @@ impl Revision {
         let mut revision = Self::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (service, epoch, n) = parse_bound(part).ok_or_else(|| {
-                Error::new(ErrorReason::InvalidHeader, "clientele-min-revision must be what clientele-revision was, as in org=1.812")
-                    .with("header", "clientele-min-revision")
+                Error::new(
+                    ErrorReason::InvalidHeader,
+                    "clientele-min-revision must be what clientele-revision was, as in org=1.812",
+                )
+                .with("header", "clientele-min-revision")
             })?;
             revision.raise(service, epoch, n);
         }
@@ -153,12 +168,18 @@ pub struct Answer<T> {
 impl<T> Answer<T> {
     /// The answer, made into something else.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { value: make(self.value), revision: self.revision }
+        Answer {
+            value: make(self.value),
+            revision: self.revision,
+        }
     }
 
     /// The answer, made into something else if that is possible.
     pub fn try_map<U>(self, make: impl FnOnce(T) -> Result<U>) -> Result<Answer<U>> {
-        Ok(Answer { value: make(self.value)?, revision: self.revision })
+        Ok(Answer {
+            value: make(self.value)?,
+            revision: self.revision,
+        })
     }
 }
 
@@ -168,18 +189,41 @@ mod tests {
 
     #[test]
     fn cursors_survive_their_text_and_nothing_else_parses() {
-        let cursor = Cursor { epoch: 1, position: Position { xid: 812, seq: i64::MAX } };
+        let cursor = Cursor {
+            epoch: 1,
+            position: Position {
+                xid: 812,
+                seq: i64::MAX,
+            },
+        };
         assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
-        let watch = WatchCursor { cursor, snapshot: Some((1, Uid::new())) };
+        let watch = WatchCursor {
+            cursor,
+            snapshot: Some((1, Uid::new())),
+        };
         assert_eq!(WatchCursor::parse(&watch.to_string()), Some(watch));
-        for bad in ["", "1", "1.2", "1.2.3.4", "1.-2.3", "a.b.c", "1.2.3~", "1.2.3~0", "1.2.3~0~x", "99999999999999999999.1.1"] {
+        for bad in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "1.-2.3",
+            "a.b.c",
+            "1.2.3~",
+            "1.2.3~0",
+            "1.2.3~0~x",
+            "99999999999999999999.1.1",
+        ] {
             assert_eq!(WatchCursor::parse(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn a_transaction_is_included_only_when_the_cursor_is_past_it() {
-        let at = |xid, seq| Cursor { epoch: 1, position: Position { xid, seq } };
+        let at = |xid, seq| Cursor {
+            epoch: 1,
+            position: Position { xid, seq },
+        };
         assert!(at(0, 5).includes(5) && !at(0, 4).includes(5));
         assert!(at(6, 0).includes(5) && at(5, i64::MAX).includes(5) && !at(5, 9).includes(5));
     }

@@ -19,12 +19,18 @@ pub async fn up<M: MigratorTrait>(options: &Options) -> Result<()> {
 async fn locked_up<M: MigratorTrait>(connection: &DatabaseConnection) -> Result<()> {
     // The pool has one connection, so the session that locks is the one that migrates; closing it unlocks.
     if connection.get_database_backend() == DbBackend::Postgres {
-        connection.execute_unprepared(&format!("SELECT pg_advisory_lock({LOCK})")).await.map_err(db_error)?;
+        connection
+            .execute_unprepared(&format!("SELECT pg_advisory_lock({LOCK})"))
+            .await
+            .map_err(db_error)?;
     }
     M::up(connection, None).await.map_err(db_error)
 }
 
 /// Whether all steps have been applied.
 pub async fn is_at_head<M: MigratorTrait>(db: &Db) -> Result<bool> {
-    Ok(M::get_pending_migrations_read_only(db.read()).await.map_err(db_error)?.is_empty())
+    Ok(M::get_pending_migrations_read_only(db.read())
+        .await
+        .map_err(db_error)?
+        .is_empty())
 }

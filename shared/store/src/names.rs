@@ -4,8 +4,8 @@ use crate::connect::{Db, db_error};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Result, Uid};
 use moka::sync::Cache;
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement};
 use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement};
 use uuid::Uuid;
 
 /// How many names are remembered.
@@ -36,13 +36,23 @@ pub struct Resolved<T> {
 impl Directory {
     /// A directory over these tables.
     pub fn new(db: Db, workspaces: &'static str, organizations: &'static str) -> Self {
-        Self { db, workspaces, organizations, memory: Cache::new(REMEMBERED) }
+        Self {
+            db,
+            workspaces,
+            organizations,
+            memory: Cache::new(REMEMBERED),
+        }
     }
 
     /// The workspace with this id.
     pub async fn workspace(&self, id: &str) -> Result<Option<Resolved<WorkspaceRef>>> {
-        let found = self.uid((Uid::NIL, id.to_owned()), || newest(self.workspaces, id, None)).await?;
-        Ok(found.map(|(uid, remembered)| Resolved { found: WorkspaceRef { uid, id: id.to_owned() }, remembered }))
+        let found = self
+            .uid((Uid::NIL, id.to_owned()), || newest(self.workspaces, id, None))
+            .await?;
+        Ok(found.map(|(uid, remembered)| Resolved {
+            found: WorkspaceRef { uid, id: id.to_owned() },
+            remembered,
+        }))
     }
 
     /// The organization with this id in the workspace.
@@ -50,7 +60,11 @@ impl Directory {
         let select = || newest(self.organizations, id, Some(workspace.uid));
         let found = self.uid((workspace.uid, id.to_owned()), select).await?;
         Ok(found.map(|(uid, remembered)| Resolved {
-            found: OrganizationRef { workspace: workspace.clone(), uid, id: id.to_owned() },
+            found: OrganizationRef {
+                workspace: workspace.clone(),
+                uid,
+                id: id.to_owned(),
+            },
             remembered,
         }))
     }
@@ -77,7 +91,10 @@ impl Directory {
 
 fn newest(table: &'static str, id: &str, workspace: Option<Uid>) -> SelectStatement {
     let mut select = Query::select();
-    select.column(Alias::new("uid")).from(Alias::new(table)).and_where(Expr::col(Alias::new("id")).eq(id));
+    select
+        .column(Alias::new("uid"))
+        .from(Alias::new(table))
+        .and_where(Expr::col(Alias::new("id")).eq(id));
     if let Some(workspace) = workspace {
         select.and_where(Expr::col(Alias::new("workspace_uid")).eq(workspace.0));
     }

@@ -63,19 +63,27 @@ impl PageRequest {
 
     /// The uid that a list by uid goes on after.
     pub fn after_uid(&self) -> Result<Option<Uid>> {
-        self.after.as_deref().map(|key| uuid::Uuid::from_slice(key).map(Uid).map_err(|_| invalid())).transpose()
+        self.after
+            .as_deref()
+            .map(|key| uuid::Uuid::from_slice(key).map(Uid).map_err(|_| invalid()))
+            .transpose()
     }
 }
 
 /// INVALID_ARGUMENT for a token that is none of ours.
 pub fn invalid() -> Error {
-    Error::new(ErrorReason::PageTokenInvalid, "the page token is not of this list: repeat the request that gave it, with nothing changed but the token")
+    Error::new(
+        ErrorReason::PageTokenInvalid,
+        "the page token is not of this list: repeat the request that gave it, with nothing changed but the token",
+    )
 }
 
 fn open(token: &str, binding: &[u8; BINDING]) -> Result<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
     match bytes.split_first() {
-        Some((&VERSION, rest)) if rest.len() >= BINDING && rest[..BINDING] == binding[..] => Ok(rest[BINDING..].to_vec()),
+        Some((&VERSION, rest)) if rest.len() >= BINDING && rest[..BINDING] == binding[..] => {
+            Ok(rest[BINDING..].to_vec())
+        }
         _ => Err(invalid()),
     }
 }
@@ -88,12 +96,26 @@ mod tests {
     #[test]
     fn a_token_opens_only_for_the_list_it_was_made_for() {
         let scope = Uid::new();
-        let request = ListOrganizationsRequest { filter: "state = ACTIVE".into(), ..Default::default() };
+        let request = ListOrganizationsRequest {
+            filter: "state = ACTIVE".into(),
+            ..Default::default()
+        };
         let first = PageRequest::read(&request, scope).unwrap();
         assert_eq!((first.size, &first.after), (50, &None));
-        let with = |token: String, filter: &str| ListOrganizationsRequest { page_token: token, page_size: 7, filter: filter.into(), ..request.clone() };
+        let with = |token: String, filter: &str| ListOrganizationsRequest {
+            page_token: token,
+            page_size: 7,
+            filter: filter.into(),
+            ..request.clone()
+        };
         let token = first.token(b"key");
-        assert_eq!(PageRequest::read(&with(token.clone(), "state = ACTIVE"), scope).unwrap().after.unwrap(), b"key");
+        assert_eq!(
+            PageRequest::read(&with(token.clone(), "state = ACTIVE"), scope)
+                .unwrap()
+                .after
+                .unwrap(),
+            b"key"
+        );
         assert!(PageRequest::read(&with(token.clone(), "state = DELETED"), scope).is_err());
         assert!(PageRequest::read(&with(token.clone(), "state = ACTIVE"), Uid::new()).is_err());
         assert!(PageRequest::read(&with(token[1..].to_owned(), "state = ACTIVE"), scope).is_err());
@@ -102,7 +124,16 @@ mod tests {
 
     #[test]
     fn sizes_are_coerced_and_negative_ones_refused() {
-        let size = |page_size| PageRequest::read(&ListOrganizationsRequest { page_size, ..Default::default() }, Uid::NIL).map(|page| page.size);
+        let size = |page_size| {
+            PageRequest::read(
+                &ListOrganizationsRequest {
+                    page_size,
+                    ..Default::default()
+                },
+                Uid::NIL,
+            )
+            .map(|page| page.size)
+        };
         assert_eq!((size(0).unwrap(), size(1).unwrap(), size(501).unwrap()), (50, 1, 500));
         assert!(size(-1).is_err());
     }

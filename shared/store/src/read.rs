@@ -42,8 +42,15 @@ impl Reader {
             Some(row) => self.revision(row).map_err(db_error)?,
             None => self.revision_now().await?,
         };
-        let models = rows.iter().map(|row| E::Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(db_error)?;
-        Ok(Answer { value: models, revision })
+        let models = rows
+            .iter()
+            .map(|row| E::Model::from_query_result(row, ""))
+            .collect::<Result<_, _>>()
+            .map_err(db_error)?;
+        Ok(Answer {
+            value: models,
+            revision,
+        })
     }
 
     /// The revision of what a read would see now. Taken after a read that found nothing, it is an upper bound of it too.

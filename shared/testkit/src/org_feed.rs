@@ -3,7 +3,9 @@
 use clientele_api::journal::journal_service_server::{JournalService, JournalServiceServer};
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
-use clientele_api::journal::{Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse};
+use clientele_api::journal::{
+    Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
+};
 use clientele_api::org::organization::State;
 use clientele_api::org::{Organization, OrganizationLimits, Workspace};
 use clientele_api::{Micros, Uid};
@@ -40,9 +42,16 @@ impl OrgFeed {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let told = Arc::new(watch::Sender::new(Told { epoch: 1, ..Told::default() }));
+        let told = Arc::new(watch::Sender::new(Told {
+            epoch: 1,
+            ..Told::default()
+        }));
         let server = JournalServiceServer::new(Played { told: told.clone() });
-        tokio::spawn(tonic::transport::Server::builder().add_service(server).serve_with_incoming(TcpIncoming::from(listener)));
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(server)
+                .serve_with_incoming(TcpIncoming::from(listener)),
+        );
         Self { address, told }
     }
 
@@ -54,7 +63,12 @@ impl OrgFeed {
     /// Tells that a workspace was created; answers its uid.
     pub fn create_workspace(&self, id: &str) -> Uid {
         let uid = Uid::new();
-        let workspace = Workspace { name: format!("workspaces/{id}"), uid: uid.to_string(), version: 1, ..Default::default() };
+        let workspace = Workspace {
+            name: format!("workspaces/{id}"),
+            uid: uid.to_string(),
+            version: 1,
+            ..Default::default()
+        };
         self.tell(&uid.to_string(), Change::created(&workspace));
         uid
     }
@@ -76,7 +90,12 @@ impl OrgFeed {
     }
 
     /// Tells that an organization changed; answers it with its next version.
-    pub fn update(&self, workspace: Uid, before: &Organization, change: impl FnOnce(&mut Organization)) -> Organization {
+    pub fn update(
+        &self,
+        workspace: Uid,
+        before: &Organization,
+        change: impl FnOnce(&mut Organization),
+    ) -> Organization {
         let mut after = before.clone();
         change(&mut after);
         after.version += 1;
@@ -89,7 +108,13 @@ impl OrgFeed {
         self.told.send_modify(|told| {
             let cursor = format!("{}.0.{}", told.epoch, told.entries.len() + 1);
             let time = Some(Micros::now().into());
-            let entry = Entry { cursor, workspace_uid: workspace_uid.to_owned(), time, changes: vec![change], ..Default::default() };
+            let entry = Entry {
+                cursor,
+                workspace_uid: workspace_uid.to_owned(),
+                time,
+                changes: vec![change],
+                ..Default::default()
+            };
             told.newest.insert(entry.changes[0].uid.clone(), entry.clone());
             told.entries.push(entry);
         });
@@ -112,7 +137,10 @@ impl OrgFeed {
             told.epoch += 1;
             told.streams += 1;
             told.entries.clear();
-            told.newest = std::mem::take(&mut told.newest).into_iter().filter_map(|(uid, entry)| Some((uid, kept(&entry)?))).collect();
+            told.newest = std::mem::take(&mut told.newest)
+                .into_iter()
+                .filter_map(|(uid, entry)| Some((uid, kept(&entry)?)))
+                .collect();
         });
     }
 }
@@ -147,20 +175,32 @@ impl JournalService for Played {
         };
         let fresh = at == 0;
         tokio::spawn(play(told, send, fresh, at, number));
-        let stream = futures::stream::unfold(receive, |mut receive| async { receive.recv().await.map(|item| (Ok(item), receive)) });
+        let stream = futures::stream::unfold(receive, |mut receive| async {
+            receive.recv().await.map(|item| (Ok(item), receive))
+        });
         Ok(Response::new(Box::pin(stream)))
     }
 }
 
 /// Sends what exists, and then what is told, until the streams are cut.
-async fn play(mut told: watch::Receiver<Told>, send: mpsc::Sender<WatchResponse>, fresh: bool, mut at: usize, number: u64) {
+async fn play(
+    mut told: watch::Receiver<Told>,
+    send: mpsc::Sender<WatchResponse>,
+    fresh: bool,
+    mut at: usize,
+    number: u64,
+) {
     let first = told.borrow_and_update().clone();
     if fresh {
         at = first.entries.len();
         for mut entry in first.newest.into_values() {
             entry.cursor = format!("{}.0.{at}~0~{}", first.epoch, entry.changes[0].uid);
             entry.changes[0].kind = clientele_api::journal::ChangeKind::Snapshot.into();
-            let _ = send.send(WatchResponse { item: Some(Item::Entry(entry)) }).await; // the follower may be gone
+            let _ = send
+                .send(WatchResponse {
+                    item: Some(Item::Entry(entry)),
+                })
+                .await; // the follower may be gone
         }
     }
     loop {
@@ -168,8 +208,16 @@ async fn play(mut told: watch::Receiver<Told>, send: mpsc::Sender<WatchResponse>
         if now.streams != number {
             return;
         }
-        let news = now.entries.get(at..).unwrap_or_default().iter().cloned().map(Item::Entry);
-        let checkpoint = Item::Checkpoint(Checkpoint { cursor: format!("{}.0.{}", now.epoch, now.entries.len()) });
+        let news = now
+            .entries
+            .get(at..)
+            .unwrap_or_default()
+            .iter()
+            .cloned()
+            .map(Item::Entry);
+        let checkpoint = Item::Checkpoint(Checkpoint {
+            cursor: format!("{}.0.{}", now.epoch, now.entries.len()),
+        });
         for item in news.chain([checkpoint]) {
             if send.send(WatchResponse { item: Some(item) }).await.is_err() {
                 return;

@@ -81,7 +81,11 @@ pub async fn list(
 ) -> Result<Answer<api::ListOrganizationsResponse>> {
     let page = PageRequest::read(&request, scope.workspace().uid)?;
     let query = read_query(&request)?;
-    let after = page.after.as_deref().map(|key| read_key(key, query.by_display_name)).transpose()?;
+    let after = page
+        .after
+        .as_deref()
+        .map(|key| read_key(key, query.by_display_name))
+        .transpose()?;
     let rows = store::organization::list(&app.reader, &scope, &query, after.as_ref(), page.size + 1).await?;
     Ok(rows.map(|rows| {
         let (rows, next_page_token) = page.cut(rows, |last| write_key(last, query.by_display_name));

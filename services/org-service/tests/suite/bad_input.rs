@@ -17,20 +17,55 @@ async fn every_field_that_breaks_its_rule_is_named() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let call = async |request| {
-            let status = world.organizations().create_organization(world.admin.request(request)).await.unwrap_err();
-            assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELDS"), "{status:?}");
+            let status = world
+                .organizations()
+                .create_organization(world.admin.request(request))
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::InvalidArgument, "INVALID_FIELDS"),
+                "{status:?}"
+            );
             let violations = status.get_details_bad_request().unwrap().field_violations;
-            violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+            violations
+                .into_iter()
+                .map(|violation| violation.field)
+                .collect::<Vec<_>>()
         };
         assert_eq!(call(create("bakery", named(""))).await, ["organization.display_name"]);
-        assert_eq!(call(create("bakery", named(&"x".repeat(201)))).await, ["organization.display_name"]);
-        assert_eq!(call(create("bakery", named("a\0b"))).await, ["organization.display_name"]);
-        let several = Organization { contact_email: Some("nobody".into()), external_id: Some("\u{7}".into()), ..named("\n") };
+        assert_eq!(
+            call(create("bakery", named(&"x".repeat(201)))).await,
+            ["organization.display_name"]
+        );
+        assert_eq!(
+            call(create("bakery", named("a\0b"))).await,
+            ["organization.display_name"]
+        );
+        let several = Organization {
+            contact_email: Some("nobody".into()),
+            external_id: Some("\u{7}".into()),
+            ..named("\n")
+        };
         let fields = call(create("Not An Id", several)).await;
-        assert_eq!(fields, ["organization.display_name", "organization_id", "organization.external_id", "organization.contact_email"]);
+        assert_eq!(
+            fields,
+            [
+                "organization.display_name",
+                "organization_id",
+                "organization.external_id",
+                "organization.contact_email"
+            ]
+        );
         assert_eq!(world.create_organization("longest").await.version, 1);
         let longest = create("bakery", named(&"ä".repeat(200)));
-        assert!(world.organizations().create_organization(world.admin.request(longest)).await.is_ok());
+        assert!(
+            world
+                .organizations()
+                .create_organization(world.admin.request(longest))
+                .await
+                .is_ok()
+        );
     })
     .await;
 }
@@ -40,10 +75,28 @@ async fn names_of_another_form_are_refused() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let calls = world.calls();
-        for name in ["", "bakery", "workspaces/acme", "workspaces/acme/organizations/", "workspaces/acme/organizations/a\0", "workspaces/acme/organizations/a/b", "workspaces/acme/organizations/ä"] {
-            let status = calls.call(GET, &world.member, json!({ "name": name })).await.unwrap_err();
-            assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELDS"), "{name:?}");
-            assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "name");
+        for name in [
+            "",
+            "bakery",
+            "workspaces/acme",
+            "workspaces/acme/organizations/",
+            "workspaces/acme/organizations/a\0",
+            "workspaces/acme/organizations/a/b",
+            "workspaces/acme/organizations/ä",
+        ] {
+            let status = calls
+                .call(GET, &world.member, json!({ "name": name }))
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::InvalidArgument, "INVALID_FIELDS"),
+                "{name:?}"
+            );
+            assert_eq!(
+                status.get_details_bad_request().unwrap().field_violations[0].field,
+                "name"
+            );
         }
     })
     .await;
@@ -61,14 +114,39 @@ async fn messages_that_are_none_are_the_senders_fault() {
             bytes[at] = 0xff;
             Bytes::from(bytes)
         };
-        for (what, bytes) in [("no message", Bytes::from_static(b"\xff\xff\xff")), ("broken text", broken_text)] {
+        for (what, bytes) in [
+            ("no message", Bytes::from_static(b"\xff\xff\xff")),
+            ("broken text", broken_text),
+        ] {
             let status = calls.raw(CREATE, &world.admin, bytes).await.unwrap_err();
-            assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED_MESSAGE"), "{what}: {status:?}");
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::InvalidArgument, "MALFORMED_MESSAGE"),
+                "{what}: {status:?}"
+            );
         }
-        let status = calls.raw(CREATE, &world.admin, vec![0; 5 * 1024 * 1024].into()).await.unwrap_err();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"), "{status:?}");
-        let status = calls.raw("/clientele.org.v1.OrganizationService/Explode", &world.admin, Bytes::new()).await.unwrap_err();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "METHOD_UNKNOWN"), "{status:?}");
+        let status = calls
+            .raw(CREATE, &world.admin, vec![0; 5 * 1024 * 1024].into())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            "{status:?}"
+        );
+        let status = calls
+            .raw(
+                "/clientele.org.v1.OrganizationService/Explode",
+                &world.admin,
+                Bytes::new(),
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unimplemented, "METHOD_UNKNOWN"),
+            "{status:?}"
+        );
         // The server is as well as before.
         world.create_organization("bakery").await;
     })
@@ -87,11 +165,26 @@ async fn tokens_that_are_none_are_refused() {
         for token in ["", "x", "a.b.c", &unsigned, &forged, &"x".repeat(10_000)] {
             let status = calls.call(GET, &Caller::with(token), json!({})).await.unwrap_err();
             assert_eq!(status.code(), Code::Unauthenticated, "{token:?}");
-            assert!(["TOKEN_INVALID", "TOKEN_MISSING"].contains(&reason(&status).as_str()), "{status:?}");
+            assert!(
+                ["TOKEN_INVALID", "TOKEN_MISSING"].contains(&reason(&status).as_str()),
+                "{status:?}"
+            );
         }
-        let expired = calls.call(GET, &Caller::with(world.tokens.expired_operator()), json!({})).await.unwrap_err();
-        assert_eq!((expired.code(), reason(&expired).as_str()), (Code::Unauthenticated, "TOKEN_EXPIRED"));
-        assert!(world.workspaces().create_workspace(Caller::default().request(CreateWorkspaceRequest::default())).await.is_err());
+        let expired = calls
+            .call(GET, &Caller::with(world.tokens.expired_operator()), json!({}))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (expired.code(), reason(&expired).as_str()),
+            (Code::Unauthenticated, "TOKEN_EXPIRED")
+        );
+        assert!(
+            world
+                .workspaces()
+                .create_workspace(Caller::default().request(CreateWorkspaceRequest::default()))
+                .await
+                .is_err()
+        );
     })
     .await;
 }

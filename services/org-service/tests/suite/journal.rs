@@ -14,10 +14,20 @@ const BAKERY: &str = "workspaces/acme/organizations/bakery";
 
 impl World {
     async fn entries(&self, parent: &str, filter: &str) -> Vec<Entry> {
-        let mut request = ListEntriesRequest { parent: parent.into(), filter: filter.into(), page_size: 2, ..Default::default() };
+        let mut request = ListEntriesRequest {
+            parent: parent.into(),
+            filter: filter.into(),
+            page_size: 2,
+            ..Default::default()
+        };
         let mut entries = Vec::new();
         loop {
-            let page = self.journal().list_entries(self.member.request(request.clone())).await.unwrap().into_inner();
+            let page = self
+                .journal()
+                .list_entries(self.member.request(request.clone()))
+                .await
+                .unwrap()
+                .into_inner();
             entries.extend(page.entries);
             if page.next_page_token.is_empty() {
                 return entries;
@@ -27,13 +37,28 @@ impl World {
     }
 
     async fn watch(&self, caller: &Caller, request: WatchRequest) -> Feed {
-        Feed(self.journal().watch(caller.request(request)).await.unwrap().into_inner())
+        Feed(
+            self.journal()
+                .watch(caller.request(request))
+                .await
+                .unwrap()
+                .into_inner(),
+        )
     }
 
     async fn rename(&self, name: &str, display_name: &str) {
-        let organization = Some(Organization { name: name.into(), ..named(display_name) });
-        let request = UpdateOrganizationRequest { organization, ..Default::default() };
-        self.organizations().update_organization(self.admin.request(request)).await.unwrap();
+        let organization = Some(Organization {
+            name: name.into(),
+            ..named(display_name)
+        });
+        let request = UpdateOrganizationRequest {
+            organization,
+            ..Default::default()
+        };
+        self.organizations()
+            .update_organization(self.admin.request(request))
+            .await
+            .unwrap();
     }
 }
 
@@ -42,7 +67,9 @@ struct Feed(Streaming<clientele_api::journal::WatchResponse>);
 
 impl Feed {
     async fn next(&mut self) -> Item {
-        let message = tokio::time::timeout(Duration::from_secs(20), self.0.message()).await.expect("the feed must go on");
+        let message = tokio::time::timeout(Duration::from_secs(20), self.0.message())
+            .await
+            .expect("the feed must go on");
         message.unwrap().unwrap().item.unwrap()
     }
 
@@ -60,7 +87,11 @@ impl Feed {
 }
 
 fn resources(entries: &[Entry]) -> Vec<(String, i64, ChangeKind)> {
-    entries.iter().flat_map(|entry| &entry.changes).map(|change| (change.resource.clone(), change.version, change.kind())).collect()
+    entries
+        .iter()
+        .flat_map(|entry| &entry.changes)
+        .map(|change| (change.resource.clone(), change.version, change.kind()))
+        .collect()
 }
 
 #[tokio::test]
@@ -71,24 +102,71 @@ async fn the_log_tells_who_did_what() {
         world.create_organization("butcher").await;
         world.rename(BAKERY, "New").await;
         let entries = world.entries("workspaces/acme", "").await;
-        let methods: Vec<&str> = entries.iter().map(|entry| entry.method.rsplit('/').next().unwrap()).collect();
-        assert_eq!(methods, ["UpdateOrganization", "CreateOrganization", "CreateOrganization"]);
+        let methods: Vec<&str> = entries
+            .iter()
+            .map(|entry| entry.method.rsplit('/').next().unwrap())
+            .collect();
+        assert_eq!(
+            methods,
+            ["UpdateOrganization", "CreateOrganization", "CreateOrganization"]
+        );
         let update = &entries[0];
-        assert_eq!((update.workspace.as_str(), update.organization.as_str(), update.actor.as_str()), ("workspaces/acme", BAKERY, "staff/sam"));
+        assert_eq!(
+            (
+                update.workspace.as_str(),
+                update.organization.as_str(),
+                update.actor.as_str()
+            ),
+            ("workspaces/acme", BAKERY, "staff/sam")
+        );
         assert!(update.traceparent.starts_with("00-"), "{}", update.traceparent);
         let change = &update.changes[0];
-        assert_eq!((change.kind(), change.version, change.changed_fields.as_slice()), (ChangeKind::Updated, 2, &["display_name".to_owned()][..]));
+        assert_eq!(
+            (change.kind(), change.version, change.changed_fields.as_slice()),
+            (ChangeKind::Updated, 2, &["display_name".to_owned()][..])
+        );
         let after: Organization = change.after.as_ref().unwrap().to_msg().unwrap();
         let before: Organization = change.before.as_ref().unwrap().to_msg().unwrap();
-        assert_eq!((before.display_name(), after.display_name()), ("The bakery client", "New"));
+        assert_eq!(
+            (before.display_name(), after.display_name()),
+            ("The bakery client", "New")
+        );
         assert_eq!(change.after.as_ref().unwrap().type_url, Organization::type_url());
 
         assert_eq!(world.entries(BAKERY, "").await.len(), 2);
-        assert_eq!(world.entries("workspaces/acme", &format!("resource = \"{BAKERY}\" AND actor = \"staff/sam\"")).await.len(), 2);
+        assert_eq!(
+            world
+                .entries(
+                    "workspaces/acme",
+                    &format!("resource = \"{BAKERY}\" AND actor = \"staff/sam\"")
+                )
+                .await
+                .len(),
+            2
+        );
         assert_eq!(world.entries("workspaces/acme", "actor = \"staff/ann\"").await.len(), 0);
-        assert_eq!(world.entries("workspaces/acme", "time < \"2020-01-01T00:00:00Z\"").await.len(), 0);
-        let bad = ListEntriesRequest { parent: "workspaces/acme".into(), filter: "cursor = 1".into(), ..Default::default() };
-        assert_eq!(reason(&world.journal().list_entries(world.member.request(bad)).await.unwrap_err()), "INVALID_FIELDS");
+        assert_eq!(
+            world
+                .entries("workspaces/acme", "time < \"2020-01-01T00:00:00Z\"")
+                .await
+                .len(),
+            0
+        );
+        let bad = ListEntriesRequest {
+            parent: "workspaces/acme".into(),
+            filter: "cursor = 1".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            reason(
+                &world
+                    .journal()
+                    .list_entries(world.member.request(bad))
+                    .await
+                    .unwrap_err()
+            ),
+            "INVALID_FIELDS"
+        );
     })
     .await;
 }
@@ -99,15 +177,29 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
         let world = World::start(engine).await;
         world.create_organization("bakery").await;
         world.create_organization("butcher").await;
-        let delete = DeleteOrganizationRequest { name: "workspaces/acme/organizations/butcher".into(), ..Default::default() };
-        world.organizations().delete_organization(world.owner.request(delete)).await.unwrap();
+        let delete = DeleteOrganizationRequest {
+            name: "workspaces/acme/organizations/butcher".into(),
+            ..Default::default()
+        };
+        world
+            .organizations()
+            .delete_organization(world.owner.request(delete))
+            .await
+            .unwrap();
 
         let service = Caller::with(world.tokens.service("assignment-service"));
-        let everything = WatchRequest { start: Some(Start::InitialState(InitialState {})), ..Default::default() };
+        let everything = WatchRequest {
+            start: Some(Start::InitialState(InitialState {})),
+            ..Default::default()
+        };
         let mut feed = world.watch(&service, everything).await;
         let (entries, _) = feed.until_checkpoint(3).await;
         let snapshot = |name: &str, version| (name.to_owned(), version, ChangeKind::Snapshot);
-        let expected = [snapshot("workspaces/acme", 1), snapshot(BAKERY, 1), snapshot("workspaces/acme/organizations/butcher", 2)];
+        let expected = [
+            snapshot("workspaces/acme", 1),
+            snapshot(BAKERY, 1),
+            snapshot("workspaces/acme/organizations/butcher", 2),
+        ];
         assert_eq!(resources(&entries), expected);
         assert!(entries.iter().all(|entry| !entry.workspace_uid.is_empty()));
 
@@ -117,9 +209,23 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
         // A new stream goes on from either cursor.
         world.rename(BAKERY, "Newer").await;
         for (cursor, versions) in [(entries[0].cursor.clone(), [3]), (cursor, [3])] {
-            let mut feed = world.watch(&world.operator, WatchRequest { start: Some(Start::Cursor(cursor)), ..Default::default() }).await;
+            let mut feed = world
+                .watch(
+                    &world.operator,
+                    WatchRequest {
+                        start: Some(Start::Cursor(cursor)),
+                        ..Default::default()
+                    },
+                )
+                .await;
             let (entries, _) = feed.until_checkpoint(1).await;
-            assert_eq!(resources(&entries).iter().map(|(_, version, _)| *version).collect::<Vec<_>>(), versions);
+            assert_eq!(
+                resources(&entries)
+                    .iter()
+                    .map(|(_, version, _)| *version)
+                    .collect::<Vec<_>>(),
+                versions
+            );
         }
     })
     .await;
@@ -132,13 +238,29 @@ async fn a_bootstrap_is_resumed_in_its_middle() {
         for id in ["one", "two", "three"] {
             world.create_organization(id).await;
         }
-        let start = |start| WatchRequest { start: Some(start), types: vec![Organization::full_name()], ..Default::default() };
-        let mut feed = world.watch(&world.operator, start(Start::InitialState(InitialState {}))).await;
-        let Item::Entry(first) = feed.next().await else { panic!("snapshots come before the checkpoint") };
+        let start = |start| WatchRequest {
+            start: Some(start),
+            types: vec![Organization::full_name()],
+            ..Default::default()
+        };
+        let mut feed = world
+            .watch(&world.operator, start(Start::InitialState(InitialState {})))
+            .await;
+        let Item::Entry(first) = feed.next().await else {
+            panic!("snapshots come before the checkpoint")
+        };
         assert_eq!(first.changes[0].resource, "workspaces/acme/organizations/one");
         let mut feed = world.watch(&world.operator, start(Start::Cursor(first.cursor))).await;
         let (rest, _) = feed.until_checkpoint(2).await;
-        assert_eq!(rest.iter().map(|entry| entry.changes[0].resource.as_str()).collect::<Vec<_>>(), ["workspaces/acme/organizations/two", "workspaces/acme/organizations/three"]);
+        assert_eq!(
+            rest.iter()
+                .map(|entry| entry.changes[0].resource.as_str())
+                .collect::<Vec<_>>(),
+            [
+                "workspaces/acme/organizations/two",
+                "workspaces/acme/organizations/three"
+            ]
+        );
     })
     .await;
 }
@@ -148,15 +270,42 @@ async fn admins_watch_their_own_workspace() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         world.create_workspace("globex").await;
-        let mut feed = world.watch(&world.admin, WatchRequest { parent: "workspaces/acme".into(), ..Default::default() }).await;
-        let Item::Checkpoint(_) = feed.next().await else { panic!("a feed without a start begins at the present end") };
-        let foreign = clientele_api::org::CreateOrganizationRequest { parent: "workspaces/globex".into(), ..crate::create("foreign", named("F")) };
-        world.organizations().create_organization(world.operator.request(foreign)).await.unwrap();
+        let mut feed = world
+            .watch(
+                &world.admin,
+                WatchRequest {
+                    parent: "workspaces/acme".into(),
+                    ..Default::default()
+                },
+            )
+            .await;
+        let Item::Checkpoint(_) = feed.next().await else {
+            panic!("a feed without a start begins at the present end")
+        };
+        let foreign = clientele_api::org::CreateOrganizationRequest {
+            parent: "workspaces/globex".into(),
+            ..crate::create("foreign", named("F"))
+        };
+        world
+            .organizations()
+            .create_organization(world.operator.request(foreign))
+            .await
+            .unwrap();
         world.create_organization("own").await;
         let (entries, _) = feed.until_checkpoint(1).await;
-        assert_eq!(resources(&entries), [("workspaces/acme/organizations/own".to_owned(), 1, ChangeKind::Created)]);
-        let status = world.journal().watch(world.admin.request(WatchRequest::default())).await.unwrap_err();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "CALLER_NOT_ALLOWED"));
+        assert_eq!(
+            resources(&entries),
+            [("workspaces/acme/organizations/own".to_owned(), 1, ChangeKind::Created)]
+        );
+        let status = world
+            .journal()
+            .watch(world.admin.request(WatchRequest::default()))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::PermissionDenied, "CALLER_NOT_ALLOWED")
+        );
     })
     .await;
 }
@@ -171,8 +320,15 @@ async fn cursors_of_another_life_or_of_nothing_are_refused() {
             ("1.9000000000000000000.1", Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
             ("yesterday", Code::InvalidArgument, "INVALID_FIELDS"),
         ] {
-            let request = WatchRequest { start: Some(Start::Cursor(cursor.into())), ..Default::default() };
-            let status = world.journal().watch(world.operator.request(request)).await.unwrap_err();
+            let request = WatchRequest {
+                start: Some(Start::Cursor(cursor.into())),
+                ..Default::default()
+            };
+            let status = world
+                .journal()
+                .watch(world.operator.request(request))
+                .await
+                .unwrap_err();
             assert_eq!((status.code(), reason(&status).as_str()), (code, expected), "{cursor}");
         }
     })
@@ -184,7 +340,9 @@ async fn a_stream_ends_with_its_cursor_when_the_server_does() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let mut feed = world.watch(&world.operator, WatchRequest::default()).await;
-        let Item::Checkpoint(last) = feed.next().await else { panic!("a quiet feed tells where it is") };
+        let Item::Checkpoint(last) = feed.next().await else {
+            panic!("a quiet feed tells where it is")
+        };
         let World { running, .. } = world;
         running.stop().await;
         let status = loop {
@@ -194,7 +352,10 @@ async fn a_stream_ends_with_its_cursor_when_the_server_does() {
                 Err(status) => break status,
             }
         };
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"));
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unavailable, "DRAINING")
+        );
         use tonic_types::StatusExt;
         let cursor = &status.get_details_error_info().unwrap().metadata["cursor"];
         assert!(!cursor.is_empty() && !last.cursor.is_empty());

@@ -25,13 +25,17 @@ impl World {
 
     fn files(&self) -> usize {
         let folders = std::fs::read_dir(self.logos.path()).unwrap();
-        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+        folders
+            .map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count())
+            .sum()
     }
 }
 
 fn picture(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 7])).write_to(&mut bytes, format).unwrap();
+    RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 7]))
+        .write_to(&mut bytes, format)
+        .unwrap();
     bytes.into_inner()
 }
 
@@ -42,23 +46,56 @@ async fn a_logo_is_kept_replaced_and_taken_away() {
         world.create_organization("bakery").await;
         let get = || world.member.request(GetLogoContentRequest { name: BAKERY.into() });
         let none = world.organizations().get_logo_content(get()).await.unwrap_err();
-        assert_eq!((none.code(), reason(&none).as_str()), (Code::NotFound, "RESOURCE_NOT_FOUND"));
+        assert_eq!(
+            (none.code(), reason(&none).as_str()),
+            (Code::NotFound, "RESOURCE_NOT_FOUND")
+        );
 
-        let formats = [(ImageFormat::Png, "image/png"), (ImageFormat::Jpeg, "image/jpeg"), (ImageFormat::WebP, "image/webp"), (ImageFormat::Gif, "image/gif")];
+        let formats = [
+            (ImageFormat::Png, "image/png"),
+            (ImageFormat::Jpeg, "image/jpeg"),
+            (ImageFormat::WebP, "image/webp"),
+            (ImageFormat::Gif, "image/gif"),
+        ];
         for (format, content_type) in formats {
             let bytes = picture(format, 64, 32);
             let logo = world.put_logo(content_type, bytes.clone()).await.unwrap().logo.unwrap();
-            assert_eq!((logo.content_type.as_str(), logo.width, logo.height, logo.size), (content_type, 64, 32, bytes.len() as i32));
-            let content = world.organizations().get_logo_content(get()).await.unwrap().into_inner();
+            assert_eq!(
+                (logo.content_type.as_str(), logo.width, logo.height, logo.size),
+                (content_type, 64, 32, bytes.len() as i32)
+            );
+            let content = world
+                .organizations()
+                .get_logo_content(get())
+                .await
+                .unwrap()
+                .into_inner();
             assert_eq!((content.content, content.logo), (Bytes::from(bytes), Some(logo)));
         }
-        let version = world.put_logo("image/gif", picture(ImageFormat::Gif, 64, 32)).await.unwrap().version;
+        let version = world
+            .put_logo("image/gif", picture(ImageFormat::Gif, 64, 32))
+            .await
+            .unwrap()
+            .version;
         assert_eq!(version, 5, "the same logo again changes nothing");
 
-        let delete = DeleteLogoRequest { name: BAKERY.into(), ..Default::default() };
-        let without = world.organizations().delete_logo(world.admin.request(delete.clone())).await.unwrap().into_inner();
+        let delete = DeleteLogoRequest {
+            name: BAKERY.into(),
+            ..Default::default()
+        };
+        let without = world
+            .organizations()
+            .delete_logo(world.admin.request(delete.clone()))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!((without.logo.as_ref(), without.version), (None, 6));
-        let again = world.organizations().delete_logo(world.admin.request(delete)).await.unwrap().into_inner();
+        let again = world
+            .organizations()
+            .delete_logo(world.admin.request(delete))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(again, without);
         assert!(world.organizations().get_logo_content(get()).await.is_err());
     })
@@ -85,11 +122,18 @@ async fn what_is_no_logo_is_refused_and_nothing_is_kept() {
         ];
         for (at, (content_type, content, expected)) in cases.into_iter().enumerate() {
             let status = world.put_logo(content_type, content).await.unwrap_err();
-            assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, expected), "case {at}: {status:?}");
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::InvalidArgument, expected),
+                "case {at}: {status:?}"
+            );
         }
         let status = world.put_logo("image/png", vec![7; 3 * 1024 * 1024]).await.unwrap_err();
         let figures = status.get_details_error_info().unwrap().metadata;
-        assert_eq!((figures["limit"].as_str(), figures["size"].as_str()), ("2097152", "3145728"));
+        assert_eq!(
+            (figures["limit"].as_str(), figures["size"].as_str()),
+            ("2097152", "3145728")
+        );
         assert_eq!(world.files(), 0);
     })
     .await;
@@ -107,11 +151,24 @@ async fn validation_uploads_nothing() {
             validate_only: true,
             ..Default::default()
         };
-        let preview = world.organizations().update_logo(world.admin.request(request)).await.unwrap().into_inner();
+        let preview = world
+            .organizations()
+            .update_logo(world.admin.request(request))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(preview.logo.unwrap().width, 8);
         assert_eq!(world.files(), 0);
         let get = clientele_api::org::GetOrganizationRequest { name: BAKERY.into() };
-        assert_eq!(world.organizations().get_organization(world.member.request(get)).await.unwrap().into_inner(), before);
+        assert_eq!(
+            world
+                .organizations()
+                .get_organization(world.member.request(get))
+                .await
+                .unwrap()
+                .into_inner(),
+            before
+        );
     })
     .await;
 }

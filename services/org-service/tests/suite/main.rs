@@ -1,5 +1,7 @@
 //! The contract of org-service, on both engines.
 
+#![cfg(test)]
+
 mod bad_input;
 mod conventions;
 mod journal;

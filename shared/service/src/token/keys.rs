@@ -86,7 +86,7 @@ impl KeyFile {
         let keys = match parse(&text) {
             Ok(keys) => keys,
             Err(error) => {
-                tracing::warn!(%path, error = format!("{error:#}"), "an issuer's keys are malformed; the last ones stay in force");
+                tracing::warn!(%path, error = format!("{error:#}"), "malformed keys of an issuer; the last ones stay in force");
                 return false;
             }
         };

@@ -67,6 +67,7 @@ impl Probe {
         let journal = JournalServiceServer::new(journal).max_decoding_message_size(config.max_message_bytes);
         let server = Server {
             name: "probe",
+            settings: config.effective(),
             config,
             routes: Routes::new(journal),
             services: vec!["clientele.journal.v1.JournalService"],

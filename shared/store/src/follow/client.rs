@@ -1,7 +1,7 @@
 //! The follower: watches, applies, and starts again whenever the stream ends.
 
 use super::projection::{self, Batch};
-use super::{Followed, state};
+use super::{Followed, metrics::Metrics, parked, state};
 use crate::connect::Db;
 use crate::cursor::{Cursor, WatchCursor};
 use crate::tx::{self, Mode, Tx};
@@ -9,9 +9,7 @@ use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{Entry, InitialState, WatchRequest};
-use clientele_api::{Error, Micros, Result, error::ErrorReason};
-use opentelemetry::KeyValue;
-use opentelemetry::metrics::Histogram;
+use clientele_api::{Error, Result, error::ErrorReason};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use std::path::PathBuf;
@@ -48,7 +46,7 @@ pub struct Follower {
     db: Db,
     channel: Channel,
     applied: watch::Sender<Option<Cursor>>,
-    lag: Histogram<f64>,
+    metrics: Metrics,
 }
 
 /// Why a stream ended.
@@ -63,13 +61,18 @@ impl Follower {
     /// Begins to follow, until `stop`; answers how far the peer is known here.
     pub async fn start(db: &Db, peer: Peer, stop: CancellationToken) -> Result<Followed> {
         let (applied, known) = watch::channel(super::stored_cursor(db, peer.service).await?);
-        let followed = Followed { service: peer.service, db: db.clone(), applied: known };
-        let lag = opentelemetry::global::meter("clientele")
-            .f64_histogram("clientele.follow.lag")
-            .with_unit("s")
-            .with_description("Time from the commit of a change to its projection here.")
-            .build();
-        let follower = Self { channel: peer.endpoint.connect_lazy(), peer, db: db.clone(), applied, lag };
+        let followed = Followed {
+            service: peer.service,
+            db: db.clone(),
+            applied: known,
+        };
+        let follower = Self {
+            channel: peer.endpoint.connect_lazy(),
+            db: db.clone(),
+            applied,
+            metrics: Metrics::new(peer.service),
+            peer,
+        };
         tokio::spawn(stop.run_until_cancelled_owned(follower.run()));
         Ok(followed)
     }
@@ -79,7 +82,10 @@ impl Follower {
         let mut pause = *PAUSE.start();
         loop {
             let known = *self.applied.borrow();
-            let end = self.follow().await.unwrap_or_else(|error| End::Resume(format!("{error:?}")));
+            let end = self
+                .follow()
+                .await
+                .unwrap_or_else(|error| End::Resume(format!("{error:?}")));
             if *self.applied.borrow() != known {
                 pause = *PAUSE.start();
             }
@@ -111,7 +117,10 @@ impl Follower {
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             let item = match tokio::time::timeout(SILENCE, stream.message()).await {
-                Ok(Ok(Some(response))) => response.item,
+                Ok(Ok(Some(response))) => {
+                    self.metrics.hear();
+                    response.item
+                }
                 Ok(Ok(None)) => return Ok(End::Resume("the stream ended".into())),
                 Ok(Err(status)) => return Ok(end(&status)),
                 Err(_) => return Ok(End::Resume("the stream is silent".into())),
@@ -135,13 +144,27 @@ impl Follower {
         }
     }
 
-    async fn watch(&self, start: Start) -> Result<tonic::Response<tonic::Streaming<clientele_api::journal::WatchResponse>>, Status> {
-        let token = tokio::fs::read_to_string(&self.peer.token_file).await.map_err(|error| {
-            Status::unavailable(format!("the token file {} can't be read: {error}", self.peer.token_file.display()))
-        })?;
+    async fn watch(
+        &self,
+        start: Start,
+    ) -> Result<tonic::Response<tonic::Streaming<clientele_api::journal::WatchResponse>>, Status> {
+        let token = tokio::fs::read_to_string(&self.peer.token_file)
+            .await
+            .map_err(|error| {
+                Status::unavailable(format!(
+                    "the token file {} can't be read: {error}",
+                    self.peer.token_file.display()
+                ))
+            })?;
         let types = projection::TYPES.iter().map(|&name| name.to_owned()).collect();
-        let mut request = Request::new(WatchRequest { start: Some(start), types, parent: String::new() });
-        let bearer = format!("Bearer {}", token.trim()).parse().map_err(|_| Status::unavailable("the token file holds no token"))?;
+        let mut request = Request::new(WatchRequest {
+            start: Some(start),
+            types,
+            parent: String::new(),
+        });
+        let bearer = format!("Bearer {}", token.trim())
+            .parse()
+            .map_err(|_| Status::unavailable("the token file holds no token"))?;
         request.metadata_mut().insert("authorization", bearer);
         JournalServiceClient::new(self.channel.clone()).watch(request).await
     }
@@ -154,23 +177,39 @@ impl Follower {
         }
         let finished = from.watch_cursor().is_none_or(|cursor| cursor.snapshot.is_some()) && to.snapshot.is_none();
         let batch = Batch::read(&entries, from.bootstrap);
-        for poisoned in &batch.poisoned {
-            tracing::error!(service = self.peer.service, entry = poisoned, "a change can't be understood and is left out; a later one of its resource supersedes it");
+        for change in &batch.poisoned {
+            let (service, resource, version) = (self.peer.service, &change.resource, change.version);
+            tracing::error!(
+                service,
+                resource,
+                version,
+                "a change can't be understood and is parked; a later one of its resource supersedes it"
+            );
         }
-        let next = state::Model { cursor: Some(to.to_string()), ..from.clone() };
+        let poisoned = batch.poisoned.len();
+        let parked = parked::park(self.peer.service, &batch.poisoned);
+        let next = state::Model {
+            cursor: Some(to.to_string()),
+            ..from.clone()
+        };
         let stored = next.clone();
         let unit = async move |tx: &Tx| {
             if state::read(tx, &from.service).await? != from {
                 return Err(Error::new(ErrorReason::Contention, "another replica follows too"));
             }
             move_cursor(tx, &from, &stored);
-            for write in batch.writes(finished.then_some(from.bootstrap)) {
+            for write in batch
+                .writes(finished.then_some(from.bootstrap))
+                .into_iter()
+                .chain(parked)
+            {
                 tx.write(write, &[]);
             }
             Ok(())
         };
         tx::run(&self.db, Mode::Commit, unit).instrument(span).await?;
-        self.note_lag(&entries);
+        self.metrics.applied(&entries);
+        self.metrics.poisoned(poisoned);
         self.applied.send_replace(to.snapshot.is_none().then_some(to.cursor));
         Ok(next)
     }
@@ -178,7 +217,11 @@ impl Follower {
     /// Forgets the cursor: the next stream begins with everything that exists, under a new number.
     async fn start_anew(&self) -> Result<()> {
         let from = state::read(self.db.read(), self.peer.service).await?;
-        let next = state::Model { cursor: None, bootstrap: from.bootstrap + 1, ..from.clone() };
+        let next = state::Model {
+            cursor: None,
+            bootstrap: from.bootstrap + 1,
+            ..from.clone()
+        };
         let unit = async move |tx: &Tx| {
             move_cursor(tx, &from, &next);
             Ok(())
@@ -186,15 +229,6 @@ impl Follower {
         tx::run(&self.db, Mode::Commit, unit).await?;
         self.applied.send_replace(None);
         Ok(())
-    }
-
-    fn note_lag(&self, entries: &[Entry]) {
-        let now = Micros::now().0;
-        for time in entries.iter().filter_map(|entry| entry.time) {
-            let then = time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000;
-            let seconds = Duration::from_micros(u64::try_from(now - then).unwrap_or(0)).as_secs_f64();
-            self.lag.record(seconds, &[KeyValue::new("clientele.followed", self.peer.service)]);
-        }
     }
 }
 
@@ -214,11 +248,17 @@ fn move_cursor(tx: &Tx, from: &state::Model, to: &state::Model) {
     let insert = Query::insert()
         .into_table(state::Entity)
         .columns([state::Column::Service, state::Column::Cursor, state::Column::Bootstrap])
-        .values_panic([to.service.as_str().into(), to.cursor.clone().into(), to.bootstrap.into()])
+        .values_panic([
+            to.service.as_str().into(),
+            to.cursor.clone().into(),
+            to.bootstrap.into(),
+        ])
         .on_conflict(
             OnConflict::column(state::Column::Service)
                 .update_columns([state::Column::Cursor, state::Column::Bootstrap])
-                .action_and_where(unchanged.and(Expr::col((state::Entity, state::Column::Bootstrap)).eq(from.bootstrap)))
+                .action_and_where(
+                    unchanged.and(Expr::col((state::Entity, state::Column::Bootstrap)).eq(from.bootstrap)),
+                )
                 .to_owned(),
         )
         .to_owned();
@@ -230,6 +270,12 @@ fn span_context(traceparent: &str) -> Option<SpanContext> {
     let mut parts = traceparent.split('-').skip(1);
     let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
     let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
-    let context = SpanContext::new(TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?, flags, true, TraceState::NONE);
+    let context = SpanContext::new(
+        TraceId::from_hex(trace).ok()?,
+        SpanId::from_hex(span).ok()?,
+        flags,
+        true,
+        TraceState::NONE,
+    );
     (context.is_valid() && context.is_sampled()).then_some(context)
 }

@@ -4,11 +4,15 @@
 //! from. So effects happen once, however often an entry arrives and however many replicas follow.
 
 mod client;
+mod metrics;
+pub mod parked;
 mod projection;
 pub mod state;
 
 pub use client::{Follower, Peer};
-pub use projection::{CreateProjections, ORGANIZATIONS, OrganizationProjection, WORKSPACES, organization, organizations, workspaces};
+pub use projection::{
+    CreateProjections, ORGANIZATIONS, OrganizationProjection, WORKSPACES, organization, organizations, workspaces,
+};
 pub(crate) use state::{cursor_of, stored as stored_cursor};
 
 use crate::connect::Db;
@@ -38,14 +42,23 @@ impl Followed {
 
     /// Waits until everything up to `epoch.n` of the followed service is known here, at most two seconds.
     pub async fn wait(&self, epoch: i64, n: i64) -> Result<()> {
-        tokio::time::timeout(PATIENCE, self.until_known(epoch, n)).await.map_err(|_| {
-            let message = format!("this service has not yet heard of {}={epoch}.{n}: try again", self.service);
-            Error::new(ErrorReason::NotCaughtUp, message).with("service", self.service).retry_after(Duration::from_millis(500))
-        })?
+        tokio::time::timeout(PATIENCE, self.until_known(epoch, n))
+            .await
+            .map_err(|_| {
+                let message = format!(
+                    "this service has not yet heard of {}={epoch}.{n}: try again",
+                    self.service
+                );
+                Error::new(ErrorReason::NotCaughtUp, message)
+                    .with("service", self.service)
+                    .retry_after(Duration::from_millis(500))
+            })?
     }
 
     async fn until_known(&self, epoch: i64, n: i64) -> Result<()> {
-        let knows = |cursor: &Option<Cursor>| cursor.is_some_and(|cursor| cursor.epoch > epoch || (cursor.epoch == epoch && cursor.includes(n)));
+        let knows = |cursor: &Option<Cursor>| {
+            cursor.is_some_and(|cursor| cursor.epoch > epoch || (cursor.epoch == epoch && cursor.includes(n)))
+        };
         let mut applied = self.applied.clone();
         loop {
             if knows(&applied.borrow_and_update()) || knows(&stored_cursor(&self.db, self.service).await?) {

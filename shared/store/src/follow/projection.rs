@@ -91,7 +91,10 @@ impl OrganizationProjection {
 
 /// What is known of an organization. None: it is not known, or purged.
 pub async fn organization(on: &impl ConnectionTrait, uid: Uid) -> Result<Option<OrganizationProjection>> {
-    let row = organizations::Entity::find_by_id(uid.0).one(on).await.map_err(db_error)?;
+    let row = organizations::Entity::find_by_id(uid.0)
+        .one(on)
+        .await
+        .map_err(db_error)?;
     Ok(row.filter(|row| row.id.is_some()))
 }
 
@@ -102,7 +105,7 @@ pub(super) struct Batch {
     workspaces: BTreeMap<Uuid, workspaces::Model>,
     organizations: BTreeMap<Uuid, organizations::Model>,
     /// What could not be understood.
-    pub(super) poisoned: Vec<String>,
+    pub(super) poisoned: Vec<Change>,
 }
 
 impl Batch {
@@ -112,7 +115,7 @@ impl Batch {
         for entry in entries {
             for change in &entry.changes {
                 if batch.add(entry, change, bootstrap).is_none() {
-                    batch.poisoned.push(format!("{} {} {}", entry.cursor, change.resource, change.version));
+                    batch.poisoned.push(change.clone());
                 }
             }
         }
@@ -126,7 +129,12 @@ impl Batch {
         let id = (!purged).then(|| last_id(&change.resource).to_owned());
         if any.type_url == Workspace::type_url() {
             Workspace::decode(any.value.as_slice()).ok()?;
-            let row = workspaces::Model { uid, id, version: change.version, bootstrap };
+            let row = workspaces::Model {
+                uid,
+                id,
+                version: change.version,
+                bootstrap,
+            };
             keep_newest(&mut self.workspaces, uid, row, |row| row.version);
         } else if any.type_url == Organization::type_url() {
             let message = Organization::decode(any.value.as_slice()).ok()?;
@@ -148,11 +156,28 @@ impl Batch {
     /// The statements; after a whole bootstrap also those that sweep out what it did not name.
     pub(super) fn writes(&self, swept_below: Option<i64>) -> Vec<Write> {
         let mut writes = Vec::new();
-        writes.extend(upsert(self.workspaces.values().cloned().map(workspaces::ActiveModel::from), workspaces::Column::Uid));
-        writes.extend(upsert(self.organizations.values().cloned().map(organizations::ActiveModel::from), organizations::Column::Uid));
+        writes.extend(upsert(
+            self.workspaces.values().cloned().map(workspaces::ActiveModel::from),
+            workspaces::Column::Uid,
+        ));
+        writes.extend(upsert(
+            self.organizations
+                .values()
+                .cloned()
+                .map(organizations::ActiveModel::from),
+            organizations::Column::Uid,
+        ));
         if let Some(bootstrap) = swept_below {
-            writes.push(sweep::<workspaces::Entity>(workspaces::Column::Id, workspaces::Column::Bootstrap, bootstrap));
-            writes.push(sweep::<organizations::Entity>(organizations::Column::Id, organizations::Column::Bootstrap, bootstrap));
+            writes.push(sweep::<workspaces::Entity>(
+                workspaces::Column::Id,
+                workspaces::Column::Bootstrap,
+                bootstrap,
+            ));
+            writes.push(sweep::<organizations::Entity>(
+                organizations::Column::Id,
+                organizations::Column::Bootstrap,
+                bootstrap,
+            ));
         }
         writes
     }
@@ -180,14 +205,19 @@ where
         Expr::cust(format!("{}.version", table.table_name())),
     ]));
     let others = C::iter().filter(|column| column.to_string() != key.to_string());
-    let on_conflict = OnConflict::column(key).update_columns(others).action_and_where(newer).to_owned();
+    let on_conflict = OnConflict::column(key)
+        .update_columns(others)
+        .action_and_where(newer)
+        .to_owned();
     let mut insert = E::insert_many(rows).on_conflict(on_conflict);
     Some(QueryTrait::query(&mut insert).to_owned().into())
 }
 
 /// What the bootstrap did not name is gone: it keeps its row, without a name.
 fn sweep<E: EntityTrait>(id: E::Column, number: E::Column, bootstrap: i64) -> Write {
-    let mut update = E::update_many().col_expr(id, Expr::val(Option::<String>::None)).filter(number.lt(bootstrap));
+    let mut update = E::update_many()
+        .col_expr(id, Expr::val(Option::<String>::None))
+        .filter(number.lt(bootstrap));
     QueryTrait::query(&mut update).to_owned().into()
 }
 
@@ -204,12 +234,14 @@ impl MigrationName for CreateProjections {
 #[async_trait::async_trait]
 impl MigrationTrait for CreateProjections {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let (uuid, text) = match manager.get_database_backend() {
-            sea_orm::DbBackend::Postgres => ("uuid", "text COLLATE \"C\""),
-            _ => ("blob", "text"),
+        let (uuid, text, bytes) = match manager.get_database_backend() {
+            sea_orm::DbBackend::Postgres => ("uuid", "text COLLATE \"C\"", "bytea"),
+            _ => ("blob", "text", "blob"),
         };
         let statements = format!(
             "CREATE TABLE follow_cursors (service {text} PRIMARY KEY, cursor {text}, bootstrap bigint NOT NULL);
+             CREATE TABLE follow_parked (service {text} NOT NULL, uid {text} NOT NULL, version bigint NOT NULL, change {bytes} NOT NULL,
+                 time bigint NOT NULL, PRIMARY KEY (service, uid, version));
              CREATE TABLE {WORKSPACES} (uid {uuid} PRIMARY KEY, id {text}, version bigint NOT NULL, bootstrap bigint NOT NULL);
              CREATE INDEX projection_workspaces_id ON {WORKSPACES} (id, uid);
              CREATE TABLE {ORGANIZATIONS} (uid {uuid} PRIMARY KEY, workspace_uid {uuid} NOT NULL, id {text}, version bigint NOT NULL,

@@ -34,12 +34,20 @@ impl Model {
 /// The row of a service; before the first time, an empty one.
 pub(super) async fn read(on: &impl ConnectionTrait, service: &str) -> Result<Model> {
     let row = Entity::find_by_id(service).one(on).await.map_err(db_error)?;
-    Ok(row.unwrap_or_else(|| Model { service: service.to_owned(), cursor: None, bootstrap: 0 }))
+    Ok(row.unwrap_or_else(|| Model {
+        service: service.to_owned(),
+        cursor: None,
+        bootstrap: 0,
+    }))
 }
 
 /// The checkpoint up to which a service is known here. None: not yet, or everything is being read anew.
 pub(crate) async fn stored(db: &Db, service: &str) -> Result<Option<Cursor>> {
-    Ok(read(db.read(), service).await?.cursor.as_deref().and_then(Cursor::parse))
+    Ok(read(db.read(), service)
+        .await?
+        .cursor
+        .as_deref()
+        .and_then(Cursor::parse))
 }
 
 /// A scalar subquery for that checkpoint's text.

@@ -71,12 +71,20 @@ pub struct Recorded<T> {
 impl<T> Recorded<T> {
     /// A change of one resource, with this answer.
     pub fn change(answer: T, change: Change) -> Self {
-        Self { answer, changes: vec![change], organization: None }
+        Self {
+            answer,
+            changes: vec![change],
+            organization: None,
+        }
     }
 
     /// Nothing changed.
     pub fn nothing(answer: T) -> Self {
-        Self { answer, changes: Vec::new(), organization: None }
+        Self {
+            answer,
+            changes: Vec::new(),
+            organization: None,
+        }
     }
 }
 
@@ -95,7 +103,10 @@ impl Journal {
     pub async fn open(db: &Db, stop: CancellationToken) -> Result<Self> {
         let epoch = state::enter(db).await?;
         let horizon = tail::start(db.clone(), epoch, stop).await?;
-        Ok(Self(Arc::new(Inner { db: db.clone(), horizon })))
+        Ok(Self(Arc::new(Inner {
+            db: db.clone(),
+            horizon,
+        })))
     }
 
     /// The present life of the database.
@@ -120,7 +131,11 @@ impl Journal {
         F: AsyncFnOnce(&Tx) -> Result<Recorded<T>> + for<'t> TxFn<'t, Recorded<T>> + Clone + 'static,
     {
         let epoch = self.epoch();
-        let mode = if author.validate_only { Mode::Validate } else { Mode::Commit };
+        let mode = if author.validate_only {
+            Mode::Validate
+        } else {
+            Mode::Commit
+        };
         let remembered = async move |tx: &Tx| remember(tx, unit, epoch, &author).await;
         let done = tx::run(self.db(), mode, remembered).await?;
         let revision = match done.position {
@@ -131,7 +146,10 @@ impl Journal {
             }
             None => self.revision().await?,
         };
-        Ok(Answer { value: done.value.answer, revision })
+        Ok(Answer {
+            value: done.value.answer,
+            revision,
+        })
     }
 }
 

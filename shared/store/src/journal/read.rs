@@ -47,19 +47,34 @@ impl Journal {
     /// Refuses a cursor from which the feed can't go on: of another life, below the floor, or above the end.
     pub async fn check_cursor(&self, cursor: Cursor) -> Result<()> {
         let state = state::read(self.db()).await?;
-        let floor = Position { xid: state.floor_xid, seq: state.floor_seq };
+        let floor = Position {
+            xid: state.floor_xid,
+            seq: state.floor_seq,
+        };
         let end = self.newest().await?.unwrap_or(Position { xid: 0, seq: 0 });
         let horizon = self.0.horizon.borrow().position;
         if cursor.epoch == state.epoch && cursor.position >= floor && cursor.position <= end.max(horizon) {
             return Ok(());
         }
         let message = "the cursor is not of this journal, or too old: start again with initial_state";
-        Err(Error::new(ErrorReason::CursorOutOfRange, message).with("epoch", state.epoch).with("cursor", cursor))
+        Err(Error::new(ErrorReason::CursorOutOfRange, message)
+            .with("epoch", state.epoch)
+            .with("cursor", cursor))
     }
 
     /// At most `scan` rows of the log below a cursor, newest first, of which those that `keep` wants, at most `limit`.
-    pub async fn before(&self, filter: Filter, below: Option<Cursor>, limit: usize, scan: u64, keep: impl Fn(&Row) -> bool) -> Result<Listing> {
-        let mut listing = Listing { rows: Vec::new(), next: below };
+    pub async fn before(
+        &self,
+        filter: Filter,
+        below: Option<Cursor>,
+        limit: usize,
+        scan: u64,
+        keep: impl Fn(&Row) -> bool,
+    ) -> Result<Listing> {
+        let mut listing = Listing {
+            rows: Vec::new(),
+            next: below,
+        };
         let mut scanned = 0;
         while scanned < scan {
             let stretch = std::cmp::min(scan - scanned, 500);
@@ -69,7 +84,11 @@ impl Journal {
                 .order_by_desc(row::Column::Seq)
                 .limit(stretch);
             if let Some(below) = listing.next {
-                let key = Expr::tuple([Expr::val(below.epoch), Expr::val(below.position.xid), Expr::val(below.position.seq)]);
+                let key = Expr::tuple([
+                    Expr::val(below.epoch),
+                    Expr::val(below.position.xid),
+                    Expr::val(below.position.seq),
+                ]);
                 select = select.filter(full_position().lt(key));
             }
             let rows = select.all(self.db().read()).await.map_err(db_error)?;
@@ -109,9 +128,23 @@ impl Journal {
     }
 
     async fn newest(&self) -> Result<Option<Position>> {
-        let newest = format!("SELECT xid, seq FROM journal WHERE epoch = {} ORDER BY {} LIMIT 1", self.epoch(), newest_first(self.db().backend()));
-        let row = self.db().read().query_one_raw(Statement::from_string(self.db().backend(), newest)).await.map_err(db_error)?;
-        let position = |row: sea_orm::QueryResult| Ok(Position { xid: row.try_get("", "xid")?, seq: row.try_get("", "seq")? });
+        let newest = format!(
+            "SELECT xid, seq FROM journal WHERE epoch = {} ORDER BY {} LIMIT 1",
+            self.epoch(),
+            newest_first(self.db().backend())
+        );
+        let row = self
+            .db()
+            .read()
+            .query_one_raw(Statement::from_string(self.db().backend(), newest))
+            .await
+            .map_err(db_error)?;
+        let position = |row: sea_orm::QueryResult| {
+            Ok(Position {
+                xid: row.try_get("", "xid")?,
+                seq: row.try_get("", "seq")?,
+            })
+        };
         row.map(position).transpose().map_err(db_error)
     }
 
@@ -121,7 +154,11 @@ impl Journal {
             DbBackend::Postgres => ("xid", DbBackend::Postgres),
             other => ("seq", other),
         };
-        format!("(SELECT {column} FROM journal WHERE epoch = {} ORDER BY {} LIMIT 1)", self.epoch(), newest_first(backend))
+        format!(
+            "(SELECT {column} FROM journal WHERE epoch = {} ORDER BY {} LIMIT 1)",
+            self.epoch(),
+            newest_first(backend)
+        )
     }
 }
 
@@ -146,7 +183,11 @@ fn position() -> Expr {
 }
 
 fn full_position() -> Expr {
-    Expr::tuple([row::Column::Epoch.into_expr(), row::Column::Xid.into_expr(), row::Column::Seq.into_expr()])
+    Expr::tuple([
+        row::Column::Epoch.into_expr(),
+        row::Column::Xid.into_expr(),
+        row::Column::Seq.into_expr(),
+    ])
 }
 
 fn values(position: Position) -> Expr {

@@ -9,8 +9,8 @@ use clientele_api::journal::{Change, Entry};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Error, Micros, Result, Uid};
 use prost::Message;
-use sea_orm::entity::prelude::*;
 use sea_orm::Value;
+use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::IntoIden;
 
 /// One row: one mutation as one organization saw it.
@@ -81,20 +81,48 @@ pub(super) fn append<T: Message>(epoch: i64, author: &Author, recorded: &Recorde
         (Column::Epoch, epoch.into()),
         (Column::MutationId, Uuid::now_v7().into()),
         (Column::WorkspaceUid, author.workspace_uid().0.into()),
-        (Column::WorkspaceId, author.workspace.as_ref().map_or("", |workspace| &workspace.id).into()),
-        (Column::OrganizationUid, organization.map(|organization| organization.uid.0).into()),
-        (Column::OrganizationId, organization.map(|organization| organization.id.clone()).into()),
+        (
+            Column::WorkspaceId,
+            author.workspace.as_ref().map_or("", |workspace| &workspace.id).into(),
+        ),
+        (
+            Column::OrganizationUid,
+            organization.map(|organization| organization.uid.0).into(),
+        ),
+        (
+            Column::OrganizationId,
+            organization.map(|organization| organization.id.clone()).into(),
+        ),
         (Column::Actor, author.actor.clone().into()),
         (Column::Method, author.method.into()),
         (Column::RequestId, request.map(|request| request.id).into()),
         (Column::RequestHash, request.map(|request| request.hash.to_vec()).into()),
-        (Column::Answer, request.and_then(|_| answer_beside_changes(recorded)).into()),
+        (
+            Column::Answer,
+            request.and_then(|_| answer_beside_changes(recorded)).into(),
+        ),
         (Column::Traceparent, author.traceparent.clone().into()),
         (Column::Time, Micros::now().0.into()),
-        (Column::Changes, Entry { changes: recorded.changes.clone(), ..Entry::default() }.encode_to_vec().into()),
+        (
+            Column::Changes,
+            Entry {
+                changes: recorded.changes.clone(),
+                ..Entry::default()
+            }
+            .encode_to_vec()
+            .into(),
+        ),
     ];
-    let (columns, row) = values.into_iter().map(|(column, value)| (column.into_iden(), value)).unzip();
-    Some(Append { table: Entity.into_iden(), columns, rows: vec![row], constraints: CONSTRAINTS })
+    let (columns, row) = values
+        .into_iter()
+        .map(|(column, value)| (column.into_iden(), value))
+        .unzip();
+    Some(Append {
+        table: Entity.into_iden(),
+        columns,
+        rows: vec![row],
+        constraints: CONSTRAINTS,
+    })
 }
 
 fn answer_beside_changes<T: Message>(recorded: &Recorded<T>) -> Option<Vec<u8>> {
@@ -106,12 +134,20 @@ fn answer_beside_changes<T: Message>(recorded: &Recorded<T>) -> Option<Vec<u8>> 
 impl Model {
     /// Where it stands.
     pub fn cursor(&self) -> Cursor {
-        Cursor { epoch: self.epoch, position: Position { xid: self.xid, seq: self.seq } }
+        Cursor {
+            epoch: self.epoch,
+            position: Position {
+                xid: self.xid,
+                seq: self.seq,
+            },
+        }
     }
 
     /// What it changed.
     pub fn changes(&self) -> Result<Vec<Change>> {
-        Entry::decode(self.changes.as_slice()).map(|entry| entry.changes).map_err(Error::internal)
+        Entry::decode(self.changes.as_slice())
+            .map(|entry| entry.changes)
+            .map_err(Error::internal)
     }
 
     /// The encoded answer that the call got.
@@ -120,22 +156,37 @@ impl Model {
             return Ok(answer.clone());
         }
         let first = self.changes()?.into_iter().next().and_then(|change| change.after);
-        first.map(|after| after.value.to_vec()).ok_or_else(|| Error::internal("a journal row without answer and change"))
+        first
+            .map(|after| after.value.to_vec())
+            .ok_or_else(|| Error::internal("a journal row without answer and change"))
     }
 
     /// As the API shows it.
     pub fn entry(self) -> Result<Entry> {
-        let workspace = WorkspaceRef { uid: Uid(self.workspace_uid), id: self.workspace_id.clone() };
+        let workspace = WorkspaceRef {
+            uid: Uid(self.workspace_uid),
+            id: self.workspace_id.clone(),
+        };
         let above = workspace.uid == Uid::NIL;
         let organization = self.organization_uid.zip(self.organization_id.clone());
-        let organization = organization.map(|(uid, id)| OrganizationRef { workspace: workspace.clone(), uid: Uid(uid), id });
+        let organization = organization.map(|(uid, id)| OrganizationRef {
+            workspace: workspace.clone(),
+            uid: Uid(uid),
+            id,
+        });
         Ok(Entry {
             cursor: self.cursor().to_string(),
             mutation_id: self.mutation_id.to_string(),
             workspace: if above { String::new() } else { workspace.name() },
-            workspace_uid: if above { String::new() } else { workspace.uid.to_string() },
+            workspace_uid: if above {
+                String::new()
+            } else {
+                workspace.uid.to_string()
+            },
             organization: organization.as_ref().map(OrganizationRef::name).unwrap_or_default(),
-            organization_uid: organization.map(|organization| organization.uid.to_string()).unwrap_or_default(),
+            organization_uid: organization
+                .map(|organization| organization.uid.to_string())
+                .unwrap_or_default(),
             changes: self.changes()?,
             actor: self.actor,
             acting_for: self.acting_for.unwrap_or_default(),

@@ -69,12 +69,19 @@ pub(super) async fn enter(db: &Db) -> Result<i64> {
     };
     tx::run(db, Mode::Commit, write).await?;
     if !first {
-        tracing::warn!(epoch, "the database was restored or moved: a new epoch of the journal begins");
+        tracing::warn!(
+            epoch,
+            "the database was restored or moved: a new epoch of the journal begins"
+        );
     }
     read(db).await.map(|state| state.epoch) // another replica may have been first
 }
 
 async fn identity(db: &Db) -> Result<Option<String>> {
-    let row = db.read().query_one_raw(Statement::from_string(DbBackend::Postgres, IDENTITY)).await.map_err(db_error)?;
+    let row = db
+        .read()
+        .query_one_raw(Statement::from_string(DbBackend::Postgres, IDENTITY))
+        .await
+        .map_err(db_error)?;
     row.map(|row| row.try_get("", "cluster")).transpose().map_err(db_error)
 }

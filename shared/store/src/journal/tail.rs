@@ -9,9 +9,10 @@ use crate::connect::{Db, db_error};
 use crate::cursor::Cursor;
 use crate::tx::Position;
 use clientele_api::Result;
+use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use sqlx::postgres::{PgListener, PgPool};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,11 +28,17 @@ const CHANNEL: &str = "clientele_journal";
 /// Watches the end of the journal until `stop`; answers where it is and news of it.
 pub(super) async fn start(db: Db, epoch: i64, stop: CancellationToken) -> Result<watch::Receiver<Cursor>> {
     let first = read(&db).await?;
-    let (horizon, news) = watch::channel(Cursor { epoch, position: first.position });
+    let (horizon, news) = watch::channel(Cursor {
+        epoch,
+        position: first.position,
+    });
     let wake = tokio::sync::Notify::new();
     let wake = std::sync::Arc::new(wake);
     if let Some(pool) = postgres(db.read()) {
-        tokio::spawn(stop.clone().run_until_cancelled_owned(listen(pool.clone(), wake.clone())));
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(listen(pool.clone(), wake.clone())),
+        );
         tokio::spawn(stop.clone().run_until_cancelled_owned(notify(db.clone())));
     }
     tokio::spawn(stop.run_until_cancelled_owned(follow_end(db, horizon, wake)));
@@ -58,8 +65,18 @@ async fn read(db: &Db) -> Result<End> {
 async fn read_sqlite(db: &Db) -> Result<End> {
     let newest = Statement::from_string(DbBackend::Sqlite, "SELECT max(seq) AS seq FROM journal");
     let row = db.read().query_one_raw(newest).await.map_err(db_error)?;
-    let seq = row.map(|row| row.try_get::<Option<i64>>("", "seq")).transpose().map_err(db_error)?.flatten();
-    Ok(End { position: Position { xid: 0, seq: seq.unwrap_or(0) }, held: false })
+    let seq = row
+        .map(|row| row.try_get::<Option<i64>>("", "seq"))
+        .transpose()
+        .map_err(db_error)?
+        .flatten();
+    Ok(End {
+        position: Position {
+            xid: 0,
+            seq: seq.unwrap_or(0),
+        },
+        held: false,
+    })
 }
 
 /// The oldest transaction of the journal's writers that still runs, else the next one to begin.
@@ -85,12 +102,24 @@ async fn read_postgres(db: &Db) -> Result<End> {
     let next: i64 = row.try_get("", "next").map_err(db_error)?;
     let oldest: Option<i64> = row.try_get("", "oldest").map_err(db_error)?;
     let horizon = oldest.map_or(next, |oldest| oldest.min(next));
-    Ok(End { position: Position { xid: horizon - 1, seq: i64::MAX }, held: horizon < next })
+    Ok(End {
+        position: Position {
+            xid: horizon - 1,
+            seq: i64::MAX,
+        },
+        held: horizon < next,
+    })
 }
 
 async fn follow_end(db: Db, horizon: watch::Sender<Cursor>, wake: std::sync::Arc<tokio::sync::Notify>) {
     let mut committed = db.committed();
     let mut pause = POLL;
+    let mut held_since = None;
+    let age = opentelemetry::global::meter("clientele")
+        .f64_gauge("clientele.journal.horizon.age")
+        .with_unit("s")
+        .with_description("How long the oldest writer has kept readers from the end of the journal.")
+        .build();
     loop {
         tokio::select! {
             _ = committed.changed() => {}
@@ -109,6 +138,11 @@ async fn follow_end(db: Db, horizon: watch::Sender<Cursor>, wake: std::sync::Arc
                     moved
                 });
                 pause = if end.held { HELD } else { POLL };
+                held_since = end.held.then(|| held_since.unwrap_or_else(Instant::now));
+                age.record(
+                    held_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
+                    &[KeyValue::new("service.name", db.service())],
+                );
             }
             Err(error) => {
                 tracing::warn!(cause = error.cause(), "the end of the journal can't be read");

@@ -1,0 +1,297 @@
+//! Following org-service: what it tells reaches this service once, in order, and through every interruption.
+
+use crate::{BAKERY, World, agent_name, assign, coded, ids, refused};
+use clientele_api::assignment::DenialReason;
+use clientele_api::journal::{Change, ChangeKind, ListEntriesRequest};
+use clientele_api::org::Organization;
+use clientele_api::org::organization::State;
+use clientele_testkit::{Caller, on_both_engines};
+use prost::Name;
+use prost_types::Any;
+use std::time::{Duration, Instant};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+impl World {
+    fn tell(&self, change: Change) {
+        self.feed.tell(&self.acme.to_string(), change);
+    }
+
+    fn purge(&self, organization: &Organization) {
+        let change = Change {
+            kind: ChangeKind::Purged.into(),
+            ..Change::removed(organization, organization.version + 1)
+        };
+        self.tell(change);
+    }
+}
+
+fn not_found<T: std::fmt::Debug>(answer: Result<T, Status>) {
+    let status = answer.expect_err("it does not exist");
+    assert_eq!(coded(status), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn an_organization_may_be_used_by_who_knows_that_it_was_created() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_agent("anna").await;
+        not_found(world.assign("anna").await);
+        // That it was unknown is not remembered.
+        world.feed.create_organization(world.acme, BAKERY);
+        let request = world.informed(&world.admin).request(assign("anna"));
+        world.assignments().assign_agent(request).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_binds_who_knows_of_it() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        world
+            .feed
+            .update(world.acme, &bakery, |bakery| bakery.set_state(State::Suspended));
+        let request = world.informed(&world.admin).request(assign("anna"));
+        let status = world.assignments().assign_agent(request).await.unwrap_err();
+        assert_eq!(
+            coded(status),
+            refused(Code::FailedPrecondition, "ORGANIZATION_SUSPENDED")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_never_told_is_waited_for_two_seconds() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_agent("anna").await;
+        for revision in ["org=1.999999", "org=2.0"] {
+            let caller = Caller {
+                min_revision: Some(revision.into()),
+                ..world.admin.clone()
+            };
+            let began = Instant::now();
+            let status = world
+                .assignments()
+                .assign_agent(caller.request(assign("anna")))
+                .await
+                .unwrap_err();
+            let took = began.elapsed();
+            assert!(
+                (Duration::from_millis(1900)..Duration::from_secs(4)).contains(&took),
+                "{took:?}"
+            );
+            assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+            assert_eq!(coded(status), refused(Code::Unavailable, "NOT_CAUGHT_UP"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_goes_on() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let mut bakery = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        world.assign("anna").await.unwrap();
+        for (state, expected) in [
+            (State::Suspended, DenialReason::OrganizationSuspended),
+            (State::Active, DenialReason::Unspecified),
+            (State::Deleted, DenialReason::OrganizationDeleted),
+        ] {
+            world.feed.cut();
+            bakery = world.change(&bakery, |bakery| bakery.set_state(state)).await;
+            assert_eq!(world.check("anna").await.unwrap(), expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_told_again_or_late_changes_nothing() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let first = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        world.assign("anna").await.unwrap();
+        let second = world.change(&first, |bakery| bakery.set_state(State::Suspended)).await;
+        // Late, on its own and beside something newer; then twice.
+        for late in [
+            vec![Change::created(&first)],
+            vec![Change::updated(&first, &second, Vec::new()), Change::created(&first)],
+        ] {
+            late.into_iter().for_each(|change| world.tell(change));
+            world.hear().await;
+            assert_eq!(world.check("anna").await.unwrap(), DenialReason::OrganizationSuspended);
+        }
+        let third = world.change(&second, |bakery| bakery.set_state(State::Active)).await;
+        world.tell(Change::updated(&first, &second, Vec::new()));
+        world.tell(Change::updated(&second, &third, Vec::new()));
+        world.tell(Change::updated(&first, &second, Vec::new()));
+        world.hear().await;
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
+        // A purge is not undone by what was told before it.
+        world.purge(&third);
+        world.hear().await;
+        world.tell(Change::updated(&second, &third, Vec::new()));
+        world.hear().await;
+        not_found(world.check("anna").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_free_again_means_its_new_owner() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let first = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        let old = world.assign("anna").await.unwrap();
+        let entries = async || {
+            let request = ListEntriesRequest {
+                parent: BAKERY.into(),
+                ..Default::default()
+            };
+            let page = world.journal().list_entries(world.member.request(request)).await?;
+            Ok::<_, Status>(page.into_inner().entries.len())
+        };
+        assert_eq!(entries().await.unwrap(), 1);
+        world.purge(&first);
+        world.hear().await;
+        not_found(world.check("anna").await);
+        not_found(world.assign("anna").await);
+        not_found(world.unassign("anna", "").await);
+        not_found(world.assigned().await);
+        not_found(entries().await);
+
+        let second = world.create_organization("bakery").await;
+        assert_ne!(first.uid, second.uid);
+        assert_eq!(
+            world.assigned().await.unwrap(),
+            [],
+            "nobody sees the former owner's assignments"
+        );
+        assert_eq!(entries().await.unwrap(), 0, "nobody sees the former owner's history");
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::NotAssigned);
+        let new = world.assign("anna").await.unwrap();
+        assert_ne!(new.uid, old.uid);
+        assert_eq!((new.version, new.position), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_owner_is_meant_at_once_by_names_that_were_used_before() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let first = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        world.assign("anna").await.unwrap();
+        assert_eq!(ids(&world.assigned().await.unwrap()), ["anna"]);
+        world.purge(&first);
+        world.create_organization("bakery").await;
+        // The first calls since: nothing has told them that the name means another organization now.
+        assert_eq!(world.assigned().await.unwrap(), []);
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::NotAssigned);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_restore_only_what_is_still_there_is_known() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        let butcher = world.create_organization("butcher").await;
+        world.create_agent("anna").await;
+        world.assign("anna").await.unwrap();
+        let suspended = world.change(&bakery, |bakery| bakery.set_state(State::Suspended)).await;
+        assert_eq!((suspended.version, bakery.version), (2, 1));
+        // The backup is older than the butcher and than the suspension: lower versions are true again.
+        world.feed.restore(|entry| {
+            let change = &entry.changes[0];
+            match &change.uid {
+                uid if *uid == butcher.uid => None,
+                uid if *uid == bakery.uid => {
+                    let mut entry = entry.clone();
+                    entry.changes = vec![Change::created(&bakery)];
+                    Some(entry)
+                }
+                _ => Some(entry.clone()),
+            }
+        });
+        world.hear().await;
+        assert!(world.feed.revision().starts_with("org=2."));
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
+        let gone = clientele_api::assignment::CheckAccessRequest {
+            organization: butcher.name,
+            agent: agent_name("anna"),
+        };
+        not_found(world.assignments().check_access(world.service.request(gone)).await);
+        // It goes on in the new life.
+        world.change(&bakery, |bakery| bakery.set_state(State::Deleted)).await;
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::OrganizationDeleted);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_understood_is_left_out() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        world.assign("anna").await.unwrap();
+        let garbage = Any {
+            type_url: Organization::type_url(),
+            value: vec![0xff; 7],
+        };
+        let poisoned = |change: Change| Change {
+            after: Some(garbage.clone()),
+            ..change
+        };
+        let suspended = Organization {
+            version: 2,
+            state: State::Suspended.into(),
+            ..bakery.clone()
+        };
+        world.tell(poisoned(Change::updated(&bakery, &suspended, Vec::new())));
+        world.tell(Change {
+            uid: "not a uid".into(),
+            ..Change::created(&bakery)
+        });
+        world.tell(Change {
+            kind: ChangeKind::Created.into(),
+            ..Default::default()
+        });
+        world.tell(Change {
+            after: Some(Any {
+                type_url: "type.googleapis.com/clientele.org.v9.Unheard".into(),
+                value: Vec::new().into(),
+            }),
+            ..Change::created(&bakery)
+        });
+        world.create_organization("butcher").await;
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
+        let known = clientele_api::assignment::CheckAccessRequest {
+            organization: "workspaces/acme/organizations/butcher".into(),
+            agent: agent_name("anna"),
+        };
+        world
+            .assignments()
+            .check_access(world.service.request(known))
+            .await
+            .unwrap();
+        // The next version of it supersedes the one that was left out.
+        world
+            .change(&suspended, |bakery| bakery.set_state(State::Deleted))
+            .await;
+        assert_eq!(world.check("anna").await.unwrap(), DenialReason::OrganizationDeleted);
+    })
+    .await;
+}

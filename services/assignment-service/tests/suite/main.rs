@@ -1,0 +1,240 @@
+//! The contract of assignment-service, on both engines.
+
+mod access;
+mod agents;
+mod assignments;
+mod bad_input;
+mod conventions;
+mod following;
+mod journal;
+mod limits;
+mod walks;
+
+use assignment_service::AssignmentService;
+use clientele_api::Uid;
+use clientele_api::access::StaffRole;
+use clientele_api::assignment::agent_service_client::AgentServiceClient;
+use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
+use clientele_api::assignment::{Agent, AssignAgentRequest, Assignment, CreateAgentRequest};
+use clientele_api::assignment::{ListAgentsRequest, ListAssignmentsRequest, UnassignAgentRequest, UpdateAgentRequest};
+use clientele_api::journal::journal_service_client::JournalServiceClient;
+use clientele_api::org::Organization;
+use clientele_service::config::Config;
+use clientele_service::peer::OrgPeer;
+use clientele_testkit::{Caller, Calls, Database, Engine, OrgFeed, Running, Tokens, reason};
+use prost_types::FieldMask;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+const ACME: &str = "workspaces/acme";
+const BAKERY: &str = "workspaces/acme/organizations/bakery";
+
+/// A running assignment-service that follows a journal which the test tells; the workspace `acme`, and everybody who calls.
+struct World {
+    running: Running,
+    channel: Channel,
+    feed: OrgFeed,
+    acme: Uid,
+    tokens: Tokens,
+    operator: Caller,
+    admin: Caller,
+    member: Caller,
+    service: Caller,
+    _database: Database,
+}
+
+impl World {
+    async fn start(engine: Engine) -> Self {
+        let tokens = Tokens::create();
+        let database = Database::create(engine).await;
+        let feed = OrgFeed::start().await;
+        let acme = feed.create_workspace("acme");
+        let mut config = Config::new(database.url.clone(), tokens.issuers());
+        config.drain_delay = Duration::ZERO;
+        let org = OrgPeer {
+            org_endpoint: feed.endpoint(),
+            peer_token_file: tokens.service_file("assignment-service"),
+        };
+        let running = Running::start(&AssignmentService { config, org }).await;
+        let world = Self {
+            channel: running.channel().await,
+            running,
+            feed,
+            acme,
+            operator: Caller::with(tokens.operator()),
+            admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
+            member: Caller::with(tokens.staff("acme", StaffRole::Member)),
+            service: Caller::with(tokens.service("runtime")),
+            tokens,
+            _database: database,
+        };
+        world.hear().await;
+        world
+    }
+
+    fn agents(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::new(self.channel.clone())
+    }
+
+    fn assignments(&self) -> AssignmentServiceClient<Channel> {
+        AssignmentServiceClient::new(self.channel.clone())
+    }
+
+    fn journal(&self) -> JournalServiceClient<Channel> {
+        JournalServiceClient::new(self.channel.clone())
+    }
+
+    fn calls(&self) -> Calls {
+        Calls::new(self.channel.clone())
+    }
+
+    /// The caller, who wants to be answered with everything that the feed has told.
+    fn informed(&self, caller: &Caller) -> Caller {
+        Caller {
+            min_revision: Some(self.feed.revision()),
+            ..caller.clone()
+        }
+    }
+
+    /// Waits until the service has heard everything that the feed has told.
+    async fn hear(&self) {
+        let list = ListAgentsRequest {
+            parent: ACME.into(),
+            ..Default::default()
+        };
+        let caller = self.informed(&self.operator);
+        self.agents().list_agents(caller.request(list)).await.unwrap();
+    }
+
+    /// Tells of an organization in `acme`, and waits until the service has heard of it.
+    async fn create_organization(&self, id: &str) -> Organization {
+        let organization = self
+            .feed
+            .create_organization(self.acme, &format!("{ACME}/organizations/{id}"));
+        self.hear().await;
+        organization
+    }
+
+    /// Tells of a change of an organization, and waits until the service has heard of it.
+    async fn change(&self, before: &Organization, change: impl FnOnce(&mut Organization)) -> Organization {
+        let after = self.feed.update(self.acme, before, change);
+        self.hear().await;
+        after
+    }
+
+    async fn create(&self, agent_id: &str, agent: Agent) -> Result<Agent, Status> {
+        let request = CreateAgentRequest {
+            parent: ACME.into(),
+            agent_id: agent_id.into(),
+            agent: Some(agent),
+            ..Default::default()
+        };
+        let answer = self.agents().create_agent(self.admin.request(request)).await;
+        answer.map(Response::into_inner)
+    }
+
+    /// An agent of `acme` with its id as its title.
+    async fn create_agent(&self, id: &str) -> Agent {
+        self.create(id, titled(id)).await.unwrap()
+    }
+
+    async fn update(&self, agent: Agent, paths: Option<&[&str]>) -> Result<Agent, Status> {
+        let update_mask = paths.map(|paths| FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        });
+        let request = UpdateAgentRequest {
+            agent: Some(agent),
+            update_mask,
+            ..Default::default()
+        };
+        let answer = self.agents().update_agent(self.admin.request(request)).await;
+        answer.map(Response::into_inner)
+    }
+
+    async fn assign(&self, agent: &str) -> Result<Assignment, Status> {
+        self.assign_with(agent, Assignment::default()).await
+    }
+
+    async fn assign_with(&self, agent: &str, assignment: Assignment) -> Result<Assignment, Status> {
+        let request = AssignAgentRequest {
+            assignment: Some(assignment),
+            ..assign(agent)
+        };
+        let answer = self.assignments().assign_agent(self.admin.request(request)).await;
+        answer.map(Response::into_inner)
+    }
+
+    async fn unassign(&self, agent: &str, etag: &str) -> Result<(), Status> {
+        let request = UnassignAgentRequest {
+            name: format!("{BAKERY}/assignments/{agent}"),
+            etag: etag.into(),
+            ..Default::default()
+        };
+        let answer = self.assignments().unassign_agent(self.admin.request(request)).await;
+        answer.map(Response::into_inner)
+    }
+
+    /// The assignments of `bakery`, read in pages of two.
+    async fn assigned(&self) -> Result<Vec<Assignment>, Status> {
+        let mut request = ListAssignmentsRequest {
+            parent: BAKERY.into(),
+            page_size: 2,
+            ..Default::default()
+        };
+        let mut assignments = Vec::new();
+        loop {
+            let answer = self
+                .assignments()
+                .list_assignments(self.member.request(request.clone()))
+                .await;
+            let page = answer?.into_inner();
+            assert!(page.assignments.len() <= 2);
+            assignments.extend(page.assignments);
+            if page.next_page_token.is_empty() {
+                return Ok(assignments);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+}
+
+/// A request to let `bakery` use an agent.
+fn assign(agent: &str) -> AssignAgentRequest {
+    AssignAgentRequest {
+        parent: BAKERY.into(),
+        agent: agent_name(agent),
+        ..Default::default()
+    }
+}
+
+fn titled(title: &str) -> Agent {
+    Agent {
+        title: Some(title.to_owned()),
+        ..Default::default()
+    }
+}
+
+fn agent_name(id: &str) -> String {
+    format!("{ACME}/agents/{id}")
+}
+
+/// The ids of the agents, in the order of the assignments.
+fn ids(assignments: &[Assignment]) -> Vec<&str> {
+    assignments
+        .iter()
+        .map(|assignment| assignment.agent.rsplit('/').next().unwrap())
+        .collect()
+}
+
+fn texts(given: &[&str]) -> Vec<String> {
+    given.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn coded(status: Status) -> (Code, String) {
+    (status.code(), reason(&status))
+}
+
+fn refused(code: Code, reason: &str) -> (Code, String) {
+    (code, reason.to_owned())
+}
