@@ -143,7 +143,7 @@ fn greet(data: &Data, org: SocketAddr, assignment: SocketAddr, settings: SocketA
 The operator's token, good for 30 days, is in {token}
 
 Try:
-  alias call='grpcurl -plaintext -H \"authorization: Bearer '$(cat {token})'\"'
+  call() {{ grpcurl -plaintext -H \"authorization: Bearer $(cat {token})\" \"$@\"; }}
   call {org} list
   call -d '{{\"workspace_id\": \"acme\", \"workspace\": {{\"display_name\": \"Acme\"}}}}' {org} clientele.org.v1.WorkspaceService/CreateWorkspace
   call -d '{{\"parent\": \"workspaces/acme\", \"organization\": {{\"display_name\": \"Bakery\"}}}}' {org} clientele.org.v1.OrganizationService/CreateOrganization

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -37,6 +38,7 @@ struct Inner {
     read: DatabaseConnection,
     writing: Writing,
     commits: watch::Sender<u64>,
+    renames: AtomicU64,
 }
 
 enum Target {
@@ -69,6 +71,7 @@ impl Db {
             read,
             writing,
             commits,
+            renames: AtomicU64::new(0),
         })))
     }
 
@@ -107,6 +110,16 @@ impl Db {
     /// Counts the commits of this process that changed something.
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.0.commits.subscribe()
+    }
+
+    /// Counts how often names may have come to mean something else, or nothing: what was remembered of them before is out of date.
+    pub(crate) fn renames(&self) -> u64 {
+        self.0.renames.load(Ordering::Acquire)
+    }
+
+    /// Names may mean something else from here on.
+    pub(crate) fn note_rename(&self) {
+        self.0.renames.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn writing(&self) -> &Writing {

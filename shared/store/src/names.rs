@@ -18,11 +18,14 @@ pub struct Directory {
     db: Db,
     workspaces: &'static str,
     organizations: &'static str,
-    memory: Cache<Key, Uid>,
+    memory: Cache<Key, Remembered>,
 }
 
 /// The uid of the workspace (nil: above workspaces) and the id in it.
 type Key = (Uid, String);
+
+/// The uid, and how often names had changed their meaning when it was read.
+type Remembered = (Uid, u64);
 
 /// What a name was resolved to, and whether that was remembered rather than read.
 #[derive(Debug, Clone)]
@@ -78,13 +81,15 @@ impl Directory {
     }
 
     async fn uid(&self, key: Key, select: impl FnOnce() -> SelectStatement) -> Result<Option<(Uid, bool)>> {
-        if let Some(uid) = self.memory.get(&key) {
+        // Before the read: what a slow one finds must not outlive a change that it did not see.
+        let renames = self.db.renames();
+        if let Some((uid, _)) = self.memory.get(&key).filter(|(_, then)| *then == renames) {
             return Ok(Some((uid, true)));
         }
         let row = self.db.read().query_one(&select()).await.map_err(db_error)?;
         let Some(row) = row else { return Ok(None) };
         let uid = Uid(row.try_get::<Uuid>("", "uid").map_err(db_error)?);
-        self.memory.insert(key, uid);
+        self.memory.insert(key, (uid, renames));
         Ok(Some((uid, false)))
     }
 }

@@ -10,8 +10,12 @@ use tonic::{Code, Status};
 impl World {
     /// Why `bakery` may not use the agent; unspecified: it may.
     pub(crate) async fn check(&self, agent: &str) -> Result<DenialReason, Status> {
+        self.check_in(BAKERY, agent).await
+    }
+
+    pub(crate) async fn check_in(&self, organization: &str, agent: &str) -> Result<DenialReason, Status> {
         let request = CheckAccessRequest {
-            organization: BAKERY.into(),
+            organization: organization.into(),
             agent: agent_name(agent),
         };
         let answer = self.assignments().check_access(self.service.request(request)).await?;
@@ -83,12 +87,10 @@ async fn what_does_not_exist_is_not_found() {
         world.create_organization("bakery").await;
         world.create_agent("anna").await;
         let unknown_agent = world.check("nobody").await.unwrap_err();
-        let check = CheckAccessRequest {
-            organization: format!("{ACME}/organizations/nobody"),
-            agent: agent_name("anna"),
-        };
-        let check = world.service.request(check);
-        let unknown_organization = world.assignments().check_access(check).await.unwrap_err();
+        let unknown_organization = world
+            .check_in(&format!("{ACME}/organizations/nobody"), "anna")
+            .await
+            .unwrap_err();
         for status in [unknown_agent, unknown_organization] {
             assert_eq!(coded(status), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
         }

@@ -1,7 +1,7 @@
 //! Following org-service: what it tells reaches this service once, in order, and through every interruption.
 
-use crate::{BAKERY, World, agent_name, assign, coded, ids, refused};
-use clientele_api::assignment::DenialReason;
+use crate::{BAKERY, World, assign, coded, refused, titled};
+use clientele_api::assignment::{CreateAgentRequest, DenialReason, ListAgentsRequest};
 use clientele_api::journal::{Change, ChangeKind, ListEntriesRequest};
 use clientele_api::org::Organization;
 use clientele_api::org::organization::State;
@@ -11,6 +11,8 @@ use prost_types::Any;
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+const BUTCHER: &str = "workspaces/acme/organizations/butcher";
 
 impl World {
     fn tell(&self, change: Change) {
@@ -23,6 +25,16 @@ impl World {
             ..Change::removed(organization, organization.version + 1)
         };
         self.tell(change);
+    }
+
+    /// How many entries the journal shows of `bakery`.
+    async fn history(&self) -> Result<usize, Status> {
+        let request = ListEntriesRequest {
+            parent: BAKERY.into(),
+            ..Default::default()
+        };
+        let page = self.journal().list_entries(self.member.request(request)).await?;
+        Ok(page.into_inner().entries.len())
     }
 }
 
@@ -146,37 +158,37 @@ async fn what_is_told_again_or_late_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_purged_organization_is_not_found_by_its_name() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        world.assign("anna").await.unwrap();
+        assert_eq!(world.history().await.unwrap(), 1);
+        world.purge(&bakery);
+        world.hear().await;
+        // First what looks at nothing but the uid, which the name was known to mean.
+        not_found(world.history().await);
+        not_found(world.assigned().await);
+        not_found(world.check("anna").await);
+        not_found(world.assign("anna").await);
+        not_found(world.unassign("anna", "").await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_name_that_is_free_again_means_its_new_owner() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let first = world.create_organization("bakery").await;
         world.create_agent("anna").await;
         let old = world.assign("anna").await.unwrap();
-        let entries = async || {
-            let request = ListEntriesRequest {
-                parent: BAKERY.into(),
-                ..Default::default()
-            };
-            let page = world.journal().list_entries(world.member.request(request)).await?;
-            Ok::<_, Status>(page.into_inner().entries.len())
-        };
-        assert_eq!(entries().await.unwrap(), 1);
         world.purge(&first);
-        world.hear().await;
-        not_found(world.check("anna").await);
-        not_found(world.assign("anna").await);
-        not_found(world.unassign("anna", "").await);
-        not_found(world.assigned().await);
-        not_found(entries().await);
-
         let second = world.create_organization("bakery").await;
         assert_ne!(first.uid, second.uid);
-        assert_eq!(
-            world.assigned().await.unwrap(),
-            [],
-            "nobody sees the former owner's assignments"
-        );
-        assert_eq!(entries().await.unwrap(), 0, "nobody sees the former owner's history");
+        assert_eq!(world.assigned().await.unwrap(), []);
+        assert_eq!(world.history().await.unwrap(), 0);
         assert_eq!(world.check("anna").await.unwrap(), DenialReason::NotAssigned);
         let new = world.assign("anna").await.unwrap();
         assert_ne!(new.uid, old.uid);
@@ -186,53 +198,52 @@ async fn a_name_that_is_free_again_means_its_new_owner() {
 }
 
 #[tokio::test]
-async fn a_new_owner_is_meant_at_once_by_names_that_were_used_before() {
-    on_both_engines(async |engine| {
-        let world = World::start(engine).await;
-        let first = world.create_organization("bakery").await;
-        world.create_agent("anna").await;
-        world.assign("anna").await.unwrap();
-        assert_eq!(ids(&world.assigned().await.unwrap()), ["anna"]);
-        world.purge(&first);
-        world.create_organization("bakery").await;
-        // The first calls since: nothing has told them that the name means another organization now.
-        assert_eq!(world.assigned().await.unwrap(), []);
-        assert_eq!(world.check("anna").await.unwrap(), DenialReason::NotAssigned);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn after_a_restore_only_what_is_still_there_is_known() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
+        let globex = world.feed.create_workspace("globex");
         let bakery = world.create_organization("bakery").await;
         let butcher = world.create_organization("butcher").await;
         world.create_agent("anna").await;
         world.assign("anna").await.unwrap();
         let suspended = world.change(&bakery, |bakery| bakery.set_state(State::Suspended)).await;
         assert_eq!((suspended.version, bakery.version), (2, 1));
-        // The backup is older than the butcher and than the suspension: lower versions are true again.
+        let agents_of_globex = async || {
+            let list = ListAgentsRequest {
+                parent: "workspaces/globex".into(),
+                ..Default::default()
+            };
+            world.agents().list_agents(world.service.request(list)).await
+        };
+        agents_of_globex().await.unwrap();
+        // The backup is older than globex, the butcher and the suspension: lower versions are true again.
         world.feed.restore(|entry| {
-            let change = &entry.changes[0];
-            match &change.uid {
-                uid if *uid == butcher.uid => None,
-                uid if *uid == bakery.uid => {
-                    let mut entry = entry.clone();
-                    entry.changes = vec![Change::created(&bakery)];
-                    Some(entry)
-                }
-                _ => Some(entry.clone()),
+            let uid = &entry.changes[0].uid;
+            if *uid == butcher.uid || *uid == globex.to_string() {
+                return None;
             }
+            let mut entry = entry.clone();
+            if *uid == bakery.uid {
+                entry.changes = vec![Change::created(&bakery)];
+            }
+            Some(entry)
         });
         world.hear().await;
         assert!(world.feed.revision().starts_with("org=2."));
+        not_found(agents_of_globex().await);
+        not_found(
+            world
+                .agents()
+                .create_agent(world.service.request(CreateAgentRequest {
+                    parent: "workspaces/globex".into(),
+                    agent_id: "anna".into(),
+                    agent: Some(titled("Anna")),
+                    ..Default::default()
+                }))
+                .await,
+        );
         assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
-        let gone = clientele_api::assignment::CheckAccessRequest {
-            organization: butcher.name,
-            agent: agent_name("anna"),
-        };
-        not_found(world.assignments().check_access(world.service.request(gone)).await);
+        not_found(world.check_in(&butcher.name, "anna").await);
         // It goes on in the new life.
         world.change(&bakery, |bakery| bakery.set_state(State::Deleted)).await;
         assert_eq!(world.check("anna").await.unwrap(), DenialReason::OrganizationDeleted);
@@ -278,15 +289,10 @@ async fn what_can_not_be_understood_is_left_out() {
         });
         world.create_organization("butcher").await;
         assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
-        let known = clientele_api::assignment::CheckAccessRequest {
-            organization: "workspaces/acme/organizations/butcher".into(),
-            agent: agent_name("anna"),
-        };
-        world
-            .assignments()
-            .check_access(world.service.request(known))
-            .await
-            .unwrap();
+        assert_eq!(
+            world.check_in(BUTCHER, "anna").await.unwrap(),
+            DenialReason::NotAssigned
+        );
         // The next version of it supersedes the one that was left out.
         world
             .change(&suspended, |bakery| bakery.set_state(State::Deleted))

@@ -1,5 +1,7 @@
 //! The contract of assignment-service, on both engines.
 
+#![cfg(test)]
+
 mod access;
 mod agents;
 mod assignments;

@@ -86,6 +86,7 @@ impl Follower {
                 .follow()
                 .await
                 .unwrap_or_else(|error| End::Resume(format!("{error:?}")));
+            self.db.note_rename(); // another replica may have been faster, with whatever it heard
             if *self.applied.borrow() != known {
                 pause = *PAUSE.start();
             }
@@ -187,6 +188,7 @@ impl Follower {
             );
         }
         let poisoned = batch.poisoned.len();
+        let renames = finished || batch.frees_names();
         let parked = parked::park(self.peer.service, &batch.poisoned);
         let next = state::Model {
             cursor: Some(to.to_string()),
@@ -208,6 +210,9 @@ impl Follower {
             Ok(())
         };
         tx::run(&self.db, Mode::Commit, unit).instrument(span).await?;
+        if renames {
+            self.db.note_rename();
+        }
         self.metrics.applied(&entries);
         self.metrics.poisoned(poisoned);
         self.applied.send_replace(to.snapshot.is_none().then_some(to.cursor));

@@ -61,7 +61,11 @@ impl Followed {
         };
         let mut applied = self.applied.clone();
         loop {
-            if knows(&applied.borrow_and_update()) || knows(&stored_cursor(&self.db, self.service).await?) {
+            if knows(&applied.borrow_and_update()) {
+                return Ok(());
+            }
+            if knows(&stored_cursor(&self.db, self.service).await?) {
+                self.db.note_rename(); // another replica heard of it, and only it knows what that was
                 return Ok(());
             }
             let _ = tokio::time::timeout(LOOK, applied.changed()).await; // either way it looks again

@@ -153,6 +153,11 @@ impl Batch {
         Some(())
     }
 
+    /// Whether names come free, so that they may mean something else from now on.
+    pub(super) fn frees_names(&self) -> bool {
+        self.workspaces.values().any(|row| row.id.is_none()) || self.organizations.values().any(|row| row.id.is_none())
+    }
+
     /// The statements; after a whole bootstrap also those that sweep out what it did not name.
     pub(super) fn writes(&self, swept_below: Option<i64>) -> Vec<Write> {
         let mut writes = Vec::new();

@@ -1,0 +1,46 @@
+//! Walks over every method of the descriptors.
+
+use crate::{ACME, BAKERY, World};
+use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
+use serde_json::json;
+
+const SERVICES: &[&str] = &[
+    "clientele.settings.v1.SettingsService",
+    "clientele.journal.v1.JournalService",
+];
+
+#[tokio::test]
+async fn nobody_gets_what_the_policy_does_not_give() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        refuse_everybody_else(&world.calls(), &world.tokens, SERVICES, "acme", "bakery").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_mutation_happens_once() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let settings = |overrides| Step {
+            method: "/clientele.settings.v1.SettingsService/UpdateSettings",
+            request: json!({ "settings": { "name": format!("{BAKERY}/settings"), "overrides": overrides } }),
+        };
+        let defaults = |defaults| Step {
+            method: "/clientele.settings.v1.SettingsService/UpdateWorkspaceSettings",
+            request: json!({ "workspaceSettings": { "name": format!("{ACME}/settings"), "defaults": defaults } }),
+        };
+        let steps = vec![
+            settings(json!({ "language": "de" })),
+            defaults(json!({ "language": "fr", "layout": "LAYOUT_HORIZONTAL" })),
+            // These change nothing, and are remembered all the same.
+            settings(json!({ "language": "de" })),
+            defaults(json!({ "language": "fr" })),
+            settings(json!({ "handoff": { "humanEnabled": true } })),
+            settings(json!({ "handoff": { "smartEnabled": true } })),
+            defaults(json!({ "language": "it" })),
+        ];
+        replay_every_mutation(&world.calls(), &world.tokens, SERVICES, steps).await;
+    })
+    .await;
+}
