@@ -9,30 +9,16 @@ pub mod store;
 use clap::Args;
 use clientele_api::assignment::agent_service_server::AgentServiceServer;
 use clientele_api::assignment::assignment_service_server::AssignmentServiceServer;
-use clientele_service::cli::{Built, Service};
+use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
-use clientele_service::journal::{JournalRpc, SnapshotPage};
+use clientele_service::journal::SnapshotPage;
 use clientele_service::peer::OrgPeer;
-use clientele_service::server::Server;
-use clientele_service::token::Verifier;
-use clientele_service::{Admission, health};
-use clientele_store::connect::Options;
-use clientele_store::follow::{Follower, ORGANIZATIONS, WORKSPACES};
-use clientele_store::{Db, Directory, Journal, Reader, migrate};
+use clientele_store::follow;
+use clientele_store::names::Tables;
 use commands::App;
 use grpc::agent::AgentRpc;
 use grpc::assignment::AssignmentRpc;
-use migrations::Migrator;
 use serde_json::Value;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-
-/// The key of this service in revisions.
-pub const KEY: &str = "assignment";
-
-/// What the journal's initial state consists of.
-const SNAPSHOTS: &[SnapshotPage] = &[store::agent::snapshot, store::assignment::snapshot];
 
 /// The settings of assignment-service.
 #[derive(Debug, Clone, Args)]
@@ -47,6 +33,10 @@ pub struct AssignmentService {
 
 impl Service for AssignmentService {
     const NAME: &'static str = "assignment-service";
+    const KEY: &'static str = "assignment";
+    const NAMES: Tables = follow::NAMES;
+    const SNAPSHOTS: &'static [SnapshotPage] = &[store::agent::snapshot, store::assignment::snapshot];
+    type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {
         &self.config
@@ -58,58 +48,31 @@ impl Service for AssignmentService {
         settings
     }
 
-    async fn migrate(&self) -> anyhow::Result<()> {
-        Ok(migrate::up::<Migrator>(&self.database()).await?)
+    fn org(&self) -> Option<&OrgPeer> {
+        Some(&self.org)
     }
 
-    async fn build(&self) -> anyhow::Result<Built> {
-        let stop = CancellationToken::new();
-        let draining = CancellationToken::new();
-        let db = Db::connect(&self.database()).await?;
-        let journal = Journal::open(&db, stop.clone()).await?;
-        let org = Follower::start(&db, self.org.peer()?, stop.clone()).await?;
-        let directory = Directory::new(db.clone(), WORKSPACES, ORGANIZATIONS);
-        let admission = Admission::new(journal.clone(), directory, vec![org], self.config.max_in_flight);
+    fn rpcs(&self, foundation: &Foundation) -> anyhow::Result<Rpcs> {
+        let Foundation {
+            admission,
+            journal,
+            reader,
+        } = foundation;
         let app = App {
-            reader: Reader::new(journal.clone(), &["org"]),
             journal: journal.clone(),
+            reader: reader.clone(),
         };
-        let largest = self.config.max_message_bytes;
-        let agents = AgentServiceServer::new(AgentRpc {
+        let agents = AgentRpc {
             admission: admission.clone(),
             app: app.clone(),
-        });
-        let assignments = AssignmentServiceServer::new(AssignmentRpc {
+        };
+        let assignments = AssignmentRpc {
             admission: admission.clone(),
             app,
-        });
-        let entries = JournalRpc::server(admission, journal, SNAPSHOTS, draining.clone());
-        let routes = Routes::new(agents.max_decoding_message_size(largest))
-            .add_service(assignments.max_decoding_message_size(largest))
-            .add_service(entries.max_decoding_message_size(largest));
-        let server = Server {
-            name: Self::NAME,
-            config: self.config.clone(),
-            settings: self.settings(),
-            routes,
-            services: vec![
-                "clientele.assignment.v1.AgentService",
-                "clientele.assignment.v1.AssignmentService",
-                "clientele.journal.v1.JournalService",
-            ],
-            verifier: Arc::new(Verifier::load(&self.config.issuers)?),
-            check: health::of_database::<Migrator>(db.clone()),
-            draining,
         };
-        Ok(Built { server, db, stop })
-    }
-}
-
-impl AssignmentService {
-    fn database(&self) -> Options {
-        Options {
-            url: self.config.database.expose().clone(),
-            service: KEY,
-        }
+        let largest = self.config.max_message_bytes;
+        Ok(Rpcs::new()
+            .with(AgentServiceServer::new(agents).max_decoding_message_size(largest))
+            .with(AssignmentServiceServer::new(assignments).max_decoding_message_size(largest)))
     }
 }

@@ -4,7 +4,7 @@ use crate::data::Data;
 use anyhow::{Context as _, Result};
 use assignment_service::AssignmentService;
 use clap::Args;
-use clientele_service::cli::{Built, Service};
+use clientele_service::assembly::{Built, Service};
 use clientele_service::config::Config;
 use clientele_service::peer::OrgPeer;
 use clientele_service::server::shutdown_signal;

@@ -8,29 +8,15 @@ pub mod store;
 
 use clap::Args;
 use clientele_api::settings::settings_service_server::SettingsServiceServer;
-use clientele_service::cli::{Built, Service};
+use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
-use clientele_service::journal::{JournalRpc, SnapshotPage};
+use clientele_service::journal::SnapshotPage;
 use clientele_service::peer::OrgPeer;
-use clientele_service::server::Server;
-use clientele_service::token::Verifier;
-use clientele_service::{Admission, health};
-use clientele_store::connect::Options;
-use clientele_store::follow::{Follower, ORGANIZATIONS, WORKSPACES};
-use clientele_store::{Db, Directory, Journal, Reader, migrate};
+use clientele_store::follow;
+use clientele_store::names::Tables;
 use commands::App;
 use grpc::settings::SettingsRpc;
-use migrations::Migrator;
 use serde_json::Value;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-
-/// The key of this service in revisions.
-pub const KEY: &str = "settings";
-
-/// What the journal's initial state consists of.
-const SNAPSHOTS: &[SnapshotPage] = &[store::workspace_settings::snapshot, store::settings::snapshot];
 
 /// The settings of settings-billing-service.
 #[derive(Debug, Clone, Args)]
@@ -45,6 +31,10 @@ pub struct SettingsBillingService {
 
 impl Service for SettingsBillingService {
     const NAME: &'static str = "settings-billing-service";
+    const KEY: &'static str = "settings";
+    const NAMES: Tables = follow::NAMES;
+    const SNAPSHOTS: &'static [SnapshotPage] = &[store::workspace_settings::snapshot, store::settings::snapshot];
+    type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {
         &self.config
@@ -56,52 +46,25 @@ impl Service for SettingsBillingService {
         settings
     }
 
-    async fn migrate(&self) -> anyhow::Result<()> {
-        Ok(migrate::up::<Migrator>(&self.database()).await?)
+    fn org(&self) -> Option<&OrgPeer> {
+        Some(&self.org)
     }
 
-    async fn build(&self) -> anyhow::Result<Built> {
-        let stop = CancellationToken::new();
-        let draining = CancellationToken::new();
-        let db = Db::connect(&self.database()).await?;
-        let journal = Journal::open(&db, stop.clone()).await?;
-        let org = Follower::start(&db, self.org.peer()?, stop.clone()).await?;
-        let directory = Directory::new(db.clone(), WORKSPACES, ORGANIZATIONS);
-        let admission = Admission::new(journal.clone(), directory, vec![org], self.config.max_in_flight);
+    fn rpcs(&self, foundation: &Foundation) -> anyhow::Result<Rpcs> {
+        let Foundation {
+            admission,
+            journal,
+            reader,
+        } = foundation;
         let app = App {
-            reader: Reader::new(journal.clone(), &["org"]),
             journal: journal.clone(),
+            reader: reader.clone(),
         };
-        let largest = self.config.max_message_bytes;
-        let settings = SettingsServiceServer::new(SettingsRpc {
+        let settings = SettingsRpc {
             admission: admission.clone(),
             app,
-        });
-        let entries = JournalRpc::server(admission, journal, SNAPSHOTS, draining.clone());
-        let routes = Routes::new(settings.max_decoding_message_size(largest))
-            .add_service(entries.max_decoding_message_size(largest));
-        let server = Server {
-            name: Self::NAME,
-            config: self.config.clone(),
-            settings: self.settings(),
-            routes,
-            services: vec![
-                "clientele.settings.v1.SettingsService",
-                "clientele.journal.v1.JournalService",
-            ],
-            verifier: Arc::new(Verifier::load(&self.config.issuers)?),
-            check: health::of_database::<Migrator>(db.clone()),
-            draining,
         };
-        Ok(Built { server, db, stop })
-    }
-}
-
-impl SettingsBillingService {
-    fn database(&self) -> Options {
-        Options {
-            url: self.config.database.expose().clone(),
-            service: KEY,
-        }
+        Ok(Rpcs::new()
+            .with(SettingsServiceServer::new(settings).max_decoding_message_size(self.config.max_message_bytes)))
     }
 }

@@ -1,13 +1,10 @@
 //! What every service's binary can do: `serve`, `migrate`, `healthcheck`, `config`.
 
-use crate::config::Config;
-use crate::server::{Server, shutdown_signal};
+use crate::assembly::Service;
+use crate::server::shutdown_signal;
 use crate::telemetry::Telemetry;
 use anyhow::{Context as _, Result, ensure};
-use clap::{Args, Parser, Subcommand};
-use clientele_store::Db;
-use serde_json::Value;
-use std::future::Future;
+use clap::{Parser, Subcommand};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,41 +16,6 @@ use tonic_health::pb::health_client::HealthClient;
 
 /// Exit status for settings that can't work (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
-
-/// A service: its settings, and how it is made of them.
-pub trait Service: Args + Clone + std::fmt::Debug + Send + Sync + 'static {
-    /// Its name in telemetry and logs.
-    const NAME: &'static str;
-    /// The settings that all services share.
-    fn config(&self) -> &Config;
-    /// All its settings in force, secrets masked.
-    fn settings(&self) -> Value;
-    /// Brings its database to the present schema.
-    fn migrate(&self) -> impl Future<Output = Result<()>> + Send;
-    /// Makes everything, starts nothing that is seen from outside.
-    fn build(&self) -> impl Future<Output = Result<Built>> + Send;
-}
-
-/// A service that is ready to run.
-#[derive(Debug)]
-pub struct Built {
-    /// What answers.
-    pub server: Server,
-    /// Its database.
-    pub db: Db,
-    /// Ends its tasks in the background.
-    pub stop: CancellationToken,
-}
-
-impl Built {
-    /// Serves until `shutdown`, then ends calls, tasks and database in this order.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let served = self.server.run(listener, shutdown).await;
-        self.stop.cancel();
-        self.db.close().await;
-        served
-    }
-}
 
 #[derive(Debug, Parser)]
 #[command(version, about)]

@@ -2,6 +2,7 @@
 //! health and an orderly end.
 
 pub mod admission;
+pub mod assembly;
 pub mod caller;
 pub mod cli;
 pub mod config;

@@ -16,9 +16,17 @@ const REMEMBERED: u64 = 100_000;
 #[derive(Debug, Clone)]
 pub struct Directory {
     db: Db,
-    workspaces: &'static str,
-    organizations: &'static str,
+    tables: Tables,
     memory: Cache<Key, Remembered>,
+}
+
+/// The tables that hold workspaces and organizations.
+#[derive(Debug, Clone, Copy)]
+pub struct Tables {
+    /// With the columns `uid` and `id`.
+    pub workspaces: &'static str,
+    /// With the columns `uid`, `workspace_uid` and `id`.
+    pub organizations: &'static str,
 }
 
 /// The uid of the workspace (nil: above workspaces) and the id in it.
@@ -38,11 +46,10 @@ pub struct Resolved<T> {
 
 impl Directory {
     /// A directory over these tables.
-    pub fn new(db: Db, workspaces: &'static str, organizations: &'static str) -> Self {
+    pub fn new(db: Db, tables: Tables) -> Self {
         Self {
             db,
-            workspaces,
-            organizations,
+            tables,
             memory: Cache::new(REMEMBERED),
         }
     }
@@ -50,7 +57,7 @@ impl Directory {
     /// The workspace with this id.
     pub async fn workspace(&self, id: &str) -> Result<Option<Resolved<WorkspaceRef>>> {
         let found = self
-            .uid((Uid::NIL, id.to_owned()), || newest(self.workspaces, id, None))
+            .uid((Uid::NIL, id.to_owned()), || newest(self.tables.workspaces, id, None))
             .await?;
         Ok(found.map(|(uid, remembered)| Resolved {
             found: WorkspaceRef { uid, id: id.to_owned() },
@@ -60,7 +67,7 @@ impl Directory {
 
     /// The organization with this id in the workspace.
     pub async fn organization(&self, workspace: &WorkspaceRef, id: &str) -> Result<Option<Resolved<OrganizationRef>>> {
-        let select = || newest(self.organizations, id, Some(workspace.uid));
+        let select = || newest(self.tables.organizations, id, Some(workspace.uid));
         let found = self.uid((workspace.uid, id.to_owned()), select).await?;
         Ok(found.map(|(uid, remembered)| Resolved {
             found: OrganizationRef {

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QueryT
 #[derive(Debug, Clone)]
 pub struct Reader {
     journal: Journal,
-    followed: &'static [&'static str],
+    followed: Vec<&'static str>,
 }
 
 /// The column that carries the service's own revision.
@@ -20,7 +20,7 @@ const OWN: &str = "revision_own";
 
 impl Reader {
     /// Reads of this service, which follows these others.
-    pub fn new(journal: Journal, followed: &'static [&'static str]) -> Self {
+    pub fn new(journal: Journal, followed: Vec<&'static str>) -> Self {
         Self { journal, followed }
     }
 
@@ -34,7 +34,7 @@ impl Reader {
     pub async fn all<E: EntityTrait>(&self, select: Select<E>) -> Result<Answer<Vec<E::Model>>> {
         let mut query = select.into_query();
         query.expr_as(Expr::cust(self.journal.newest_revision()), Alias::new(OWN));
-        for service in self.followed {
+        for service in &self.followed {
             query.expr_as(Expr::cust(follow::cursor_of(service)), Alias::new(column(service)));
         }
         let rows = self.journal.db().read().query_all(&query).await.map_err(db_error)?;
@@ -56,7 +56,7 @@ impl Reader {
     /// The revision of what a read would see now. Taken after a read that found nothing, it is an upper bound of it too.
     pub async fn revision_now(&self) -> Result<Revision> {
         let mut revision = self.journal.revision().await?;
-        for service in self.followed {
+        for service in &self.followed {
             let cursor = follow::stored_cursor(self.journal.db(), service).await?;
             raise(&mut revision, service, cursor);
         }
@@ -67,7 +67,7 @@ impl Reader {
         let mut revision = Revision::new();
         let own: Option<i64> = row.try_get("", OWN)?;
         revision.raise(self.journal.db().service(), self.journal.epoch(), own.unwrap_or(0));
-        for service in self.followed {
+        for service in &self.followed {
             let text: Option<String> = row.try_get("", &column(service))?;
             raise(&mut revision, service, text.as_deref().and_then(Cursor::parse));
         }

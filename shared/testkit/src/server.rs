@@ -1,6 +1,6 @@
 //! Services that run in the test's own process, on ports that are free.
 
-use clientele_service::cli::Service;
+use clientele_service::assembly::Service;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

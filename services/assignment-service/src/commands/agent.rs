@@ -150,9 +150,9 @@ fn restrict(query: &mut Query, term: &Term) -> Result<()> {
                 State::from_str_name(&format!("STATE_{}", term.value)).filter(|state| *state != State::Unspecified);
             let state =
                 state.ok_or_else(|| filter::malformed("state must be DRAFT, DEPLOYED, DISABLED or ARCHIVED"))?;
-            query.state = Some(state);
+            query.states.push(state);
         }
-        ("platform", Operator::Equal) => query.platform = Some(term.value.clone()),
+        ("platform", Operator::Equal) => query.platforms.push(term.value.clone()),
         _ => return Err(filter::unknown(term)),
     }
     Ok(())

@@ -65,13 +65,13 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
     message: "an agent with this id exists: choose another id",
 }];
 
-/// Which agents of a workspace.
+/// Which agents of a workspace: those that meet all of it, so none if it contradicts itself.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
     /// Only those in this state.
-    pub state: Option<State>,
+    pub states: Vec<State>,
     /// Only those built there.
-    pub platform: Option<String>,
+    pub platforms: Vec<String>,
 }
 
 /// Inserts an agent.
@@ -129,14 +129,15 @@ pub async fn list(
     limit: u64,
 ) -> Result<Answer<Vec<Agent>>> {
     let mut select = by_uid(after, limit).filter(Column::WorkspaceUid.eq(scope.workspace().uid.0));
-    select = match query.state {
-        None => select,
-        Some(State::Archived) => select.filter(Column::Archived.eq(true)),
-        Some(state) => select
-            .filter(Column::Archived.eq(false))
-            .filter(Column::State.eq(i32::from(state))),
-    };
-    if let Some(platform) = &query.platform {
+    for &state in &query.states {
+        select = match state {
+            State::Archived => select.filter(Column::Archived.eq(true)),
+            state => select
+                .filter(Column::Archived.eq(false))
+                .filter(Column::State.eq(i32::from(state))),
+        };
+    }
+    for platform in &query.platforms {
         select = select.filter(Column::Platform.eq(platform.as_str()));
     }
     let rows = reader.all(select).await?;

@@ -94,11 +94,13 @@ async fn an_agent_is_entered_and_read_back_equal() {
         assert_eq!(world.agent(&created.name).await.unwrap(), created);
         assert_eq!(world.create_agent("draft").await.state(), State::Draft);
 
+        // Ids are the platform's: capitals count.
+        assert_eq!(world.create_agent("Draft").await.name, agent_name("Draft"));
         let taken = world.create("draft", titled("Again")).await.unwrap_err();
         assert_eq!(coded(taken), refused(Code::AlreadyExists, "RESOURCE_EXISTS"));
         let unknown = world.agent(&agent_name("nobody")).await.unwrap_err();
         assert_eq!(coded(unknown), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
-        assert_eq!(world.list("").await.unwrap(), ["Support", "draft"]);
+        assert_eq!(world.list("").await.unwrap(), ["Support", "draft", "Draft"]);
         world.running.stop().await;
     })
     .await;
@@ -161,6 +163,9 @@ async fn agents_are_listed_by_state_and_platform() {
             (r#"platform = "native""#, &["d", "b", "a", "e"]),
             (r#"state = DEPLOYED AND platform = "native""#, &["b"]),
             (r#"platform = "%""#, &[]),
+            ("state = DRAFT AND state = DRAFT", &["d"]),
+            ("state = DRAFT AND state = DEPLOYED", &[]),
+            ("state = ARCHIVED AND state = DEPLOYED", &[]),
         ] {
             assert_eq!(world.list(filter).await.unwrap(), expected, "{filter}");
         }

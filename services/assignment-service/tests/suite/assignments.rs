@@ -58,6 +58,27 @@ async fn assigning_at_the_same_moment_makes_one_assignment() {
 }
 
 #[tokio::test]
+async fn of_those_who_take_an_agent_away_at_the_same_moment_one_does() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        // Several times: that they meet is likely, not certain.
+        for round in 0..4 {
+            let assigned = world.assign("anna").await.unwrap();
+            assert_eq!(assigned.version, 1 + 2 * round);
+            let answers = join_all((0..8).map(|_| world.unassign("anna", ""))).await;
+            let (done, late): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+            assert_eq!(done.len(), 1);
+            for status in late.into_iter().map(Result::unwrap_err) {
+                assert_eq!(coded(status), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_taken_away_comes_back_as_the_same_at_the_end() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
@@ -125,6 +146,23 @@ async fn assignments_are_listed_by_position_page_by_page() {
         let listed = world.assigned().await.unwrap();
         assert_eq!(ids(&listed), ["e", "c", "b", "a", "d"]);
         assert!(listed.is_sorted_by_key(|assignment| assignment.position));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_archived_agent_stays_assigned_until_it_is_taken_away() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        world.create_agent("anna").await;
+        let assigned = world.assign("anna").await.unwrap();
+        world.archive("anna", "").await.unwrap();
+        assert_eq!(world.assigned().await.unwrap(), [assigned]);
+        let again = world.assign("anna").await.unwrap_err();
+        assert_eq!(coded(again), refused(Code::FailedPrecondition, "AGENT_ARCHIVED"));
+        world.unassign("anna", "").await.unwrap();
+        assert_eq!(world.assigned().await.unwrap(), []);
     })
     .await;
 }

@@ -132,7 +132,7 @@ async fn what_is_told_again_or_late_changes_nothing() {
         world.create_agent("anna").await;
         world.assign("anna").await.unwrap();
         let second = world.change(&first, |bakery| bakery.set_state(State::Suspended)).await;
-        // Late, on its own and beside something newer; then twice.
+        // Late, and twice.
         for late in [
             vec![Change::created(&first)],
             vec![Change::updated(&first, &second, Vec::new()), Change::created(&first)],
@@ -141,9 +141,10 @@ async fn what_is_told_again_or_late_changes_nothing() {
             world.hear().await;
             assert_eq!(world.check("anna").await.unwrap(), DenialReason::OrganizationSuspended);
         }
-        let third = world.change(&second, |bakery| bakery.set_state(State::Active)).await;
-        world.tell(Change::updated(&first, &second, Vec::new()));
-        world.tell(Change::updated(&second, &third, Vec::new()));
+        // Late, behind something newer that is heard in the same breath.
+        let third = world
+            .feed
+            .update(world.acme, &second, |bakery| bakery.set_state(State::Active));
         world.tell(Change::updated(&first, &second, Vec::new()));
         world.hear().await;
         assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
@@ -252,6 +253,29 @@ async fn after_a_restore_only_what_is_still_there_is_known() {
 }
 
 #[tokio::test]
+async fn reading_much_anew_sweeps_nothing_that_is_still_there() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_agent("anna").await;
+        // More than are written at a time.
+        let name = |at| format!("workspaces/acme/organizations/client-{at}");
+        for at in 0..450 {
+            world.feed.create_organization(world.acme, &name(at));
+        }
+        world.hear().await;
+        world.feed.restore(|entry| Some(entry.clone()));
+        world.hear().await;
+        for at in [0, 199, 200, 449] {
+            assert_eq!(
+                world.check_in(&name(at), "anna").await.unwrap(),
+                DenialReason::NotAssigned
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_can_not_be_understood_is_left_out() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
@@ -283,7 +307,7 @@ async fn what_can_not_be_understood_is_left_out() {
         world.tell(Change {
             after: Some(Any {
                 type_url: "type.googleapis.com/clientele.org.v9.Unheard".into(),
-                value: Vec::new().into(),
+                value: Vec::new(),
             }),
             ..Change::created(&bakery)
         });

@@ -40,15 +40,35 @@ impl World {
 struct Feed(Streaming<WatchResponse>);
 
 impl Feed {
-    /// The entries up to the next checkpoint that comes after at least `count` of them, and its cursor.
-    async fn until_checkpoint(&mut self, count: usize) -> (Vec<Entry>, String) {
+    async fn next(&mut self) -> Item {
+        let message = tokio::time::timeout(Duration::from_secs(20), self.0.message()).await;
+        message.expect("the feed must go on").unwrap().unwrap().item.unwrap()
+    }
+
+    /// What exists: the entries up to the first checkpoint.
+    async fn snapshots(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(20), self.0.message()).await;
-            match message.expect("the feed must go on").unwrap().unwrap().item.unwrap() {
+            match self.next().await {
                 Item::Entry(entry) => entries.push(entry),
-                Item::Checkpoint(checkpoint) if entries.len() >= count => return (entries, checkpoint.cursor),
-                Item::Checkpoint(_) => {}
+                Item::Checkpoint(_) => return entries,
+            }
+        }
+    }
+
+    /// How the resource came to this version, and the cursor of the checkpoint behind that. What the snapshots held already may be
+    /// told once more before it.
+    async fn until_told(&mut self, resource: &str, version: i64) -> (ChangeKind, String) {
+        let mut told = None;
+        loop {
+            match (self.next().await, told) {
+                (Item::Entry(entry), _) => {
+                    let mut changes = entry.changes.iter();
+                    let wanted = changes.find(|change| change.resource == resource && change.version == version);
+                    told = told.or(wanted.map(|change| change.kind()));
+                }
+                (Item::Checkpoint(checkpoint), Some(kind)) => return (kind, checkpoint.cursor),
+                (Item::Checkpoint(_), None) => {}
             }
         }
     }
@@ -143,7 +163,7 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
         world.archive("bert", "").await.unwrap();
         world.unassign("anna", "").await.unwrap();
         let mut feed = world.watch(Start::InitialState(InitialState {})).await;
-        let (entries, _) = feed.until_checkpoint(3).await;
+        let entries = feed.snapshots().await;
         let snapshot = |name: String, version| (name, version, ChangeKind::Snapshot);
         let bert = format!("{BAKERY}/assignments/bert");
         let expected = [
@@ -160,12 +180,18 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
         assert_eq!(entries[2].organization, BAKERY);
 
         world.unassign("bert", "").await.unwrap();
-        let (entries, cursor) = feed.until_checkpoint(1).await;
-        assert_eq!(resources(&entries), [(bert, 2, ChangeKind::Deleted)]);
+        let (kind, cursor) = feed.until_told(&bert, 2).await;
+        assert_eq!(kind, ChangeKind::Deleted);
         world.assign("anna").await.unwrap();
-        let (entries, _) = world.watch(Start::Cursor(cursor)).await.until_checkpoint(1).await;
+        // A new stream goes on behind the cursor, with nothing of before.
+        let mut feed = world.watch(Start::Cursor(cursor)).await;
+        let entry = loop {
+            if let Item::Entry(entry) = feed.next().await {
+                break entry;
+            }
+        };
         assert_eq!(
-            resources(&entries),
+            resources(&[entry]),
             [(format!("{BAKERY}/assignments/anna"), 3, ChangeKind::Undeleted)]
         );
     })

@@ -193,6 +193,18 @@ async fn validation_runs_everything_and_keeps_nothing() {
             .await
             .unwrap_err();
         assert_eq!(reason(&status), "RESOURCE_EXISTS");
+        // It asks nothing of request ids either: not even one that was used.
+        let other = CreateOrganizationRequest {
+            validate_only: true,
+            request_id,
+            ..create("butcher", named("Butcher"))
+        };
+        let other = world
+            .organizations()
+            .create_organization(world.admin.request(other))
+            .await
+            .unwrap();
+        assert_eq!(other.into_inner().display_name(), "Butcher");
         let delete = DeleteOrganizationRequest {
             name: BAKERY.into(),
             validate_only: true,

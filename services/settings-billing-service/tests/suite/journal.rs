@@ -40,15 +40,35 @@ impl World {
 struct Feed(Streaming<WatchResponse>);
 
 impl Feed {
-    /// The entries up to the next checkpoint that comes after at least `count` of them, and its cursor.
-    async fn until_checkpoint(&mut self, count: usize) -> (Vec<Entry>, String) {
+    async fn next(&mut self) -> Item {
+        let message = tokio::time::timeout(Duration::from_secs(20), self.0.message()).await;
+        message.expect("the feed must go on").unwrap().unwrap().item.unwrap()
+    }
+
+    /// What exists: the entries up to the first checkpoint.
+    async fn snapshots(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(20), self.0.message()).await;
-            match message.expect("the feed must go on").unwrap().unwrap().item.unwrap() {
+            match self.next().await {
                 Item::Entry(entry) => entries.push(entry),
-                Item::Checkpoint(checkpoint) if entries.len() >= count => return (entries, checkpoint.cursor),
-                Item::Checkpoint(_) => {}
+                Item::Checkpoint(_) => return entries,
+            }
+        }
+    }
+
+    /// How the resource came to this version, and the cursor of the checkpoint behind that. What the snapshots held already may be
+    /// told once more before it.
+    async fn until_told(&mut self, resource: &str, version: i64) -> (ChangeKind, String) {
+        let mut told = None;
+        loop {
+            match (self.next().await, told) {
+                (Item::Entry(entry), _) => {
+                    let mut changes = entry.changes.iter();
+                    let wanted = changes.find(|change| change.resource == resource && change.version == version);
+                    told = told.or(wanted.map(|change| change.kind()));
+                }
+                (Item::Checkpoint(checkpoint), Some(kind)) => return (kind, checkpoint.cursor),
+                (Item::Checkpoint(_), None) => {}
             }
         }
     }
@@ -118,7 +138,7 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
         world.set(language("fr")).await.unwrap();
         world.set_defaults(language("it")).await.unwrap();
         let mut feed = world.watch(Start::InitialState(InitialState {})).await;
-        let (entries, _) = feed.until_checkpoint(2).await;
+        let entries = feed.snapshots().await;
         let (defaults, settings) = (format!("{ACME}/settings"), format!("{BAKERY}/settings"));
         let expected = [
             (defaults.clone(), 1, ChangeKind::Snapshot),
@@ -134,11 +154,11 @@ async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
         assert_eq!((snapshot.effective, snapshot.sources.len()), (None, 0));
 
         world.clear(&["*"]).await.unwrap();
-        let (entries, cursor) = feed.until_checkpoint(1).await;
-        assert_eq!(resources(&entries), [(settings, 3, ChangeKind::Updated)]);
+        let (kind, cursor) = feed.until_told(&settings, 3).await;
+        assert_eq!(kind, ChangeKind::Updated);
         world.set_defaults(language("de")).await.unwrap();
-        let (entries, _) = world.watch(Start::Cursor(cursor)).await.until_checkpoint(1).await;
-        assert_eq!(resources(&entries), [(defaults, 2, ChangeKind::Updated)]);
+        let (kind, _) = world.watch(Start::Cursor(cursor)).await.until_told(&defaults, 2).await;
+        assert_eq!(kind, ChangeKind::Updated);
     })
     .await;
 }

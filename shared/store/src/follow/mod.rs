@@ -10,9 +10,7 @@ mod projection;
 pub mod state;
 
 pub use client::{Follower, Peer};
-pub use projection::{
-    CreateProjections, ORGANIZATIONS, OrganizationProjection, WORKSPACES, organization, organizations, workspaces,
-};
+pub use projection::{CreateProjections, NAMES, OrganizationProjection, organization, organizations, workspaces};
 pub(crate) use state::{cursor_of, stored as stored_cursor};
 
 use crate::connect::Db;

@@ -1,6 +1,7 @@
 //! What is kept of org-service: which workspaces and organizations exist, and what other services must enforce of them.
 
 use crate::connect::db_error;
+use crate::names::Tables;
 use crate::tx::Write;
 use clientele_api::journal::{Change, ChangeKind, Entry};
 use clientele_api::name::last_id;
@@ -13,10 +14,11 @@ use sea_orm::{EntityTrait, QueryTrait};
 use sea_orm_migration::prelude::{MigrationName, MigrationTrait, SchemaManager};
 use std::collections::BTreeMap;
 
-/// The table of projected workspaces.
-pub const WORKSPACES: &str = "projection_workspaces";
-/// The table of projected organizations.
-pub const ORGANIZATIONS: &str = "projection_organizations";
+/// Where a service that follows org-service finds workspaces and organizations by name.
+pub const NAMES: Tables = Tables {
+    workspaces: "projection_workspaces",
+    organizations: "projection_organizations",
+};
 /// The types whose changes are wanted.
 pub(super) const TYPES: &[&str] = &["clientele.org.v1.Workspace", "clientele.org.v1.Organization"];
 
@@ -247,11 +249,11 @@ impl MigrationTrait for CreateProjections {
             "CREATE TABLE follow_cursors (service {text} PRIMARY KEY, cursor {text}, bootstrap bigint NOT NULL);
              CREATE TABLE follow_parked (service {text} NOT NULL, uid {text} NOT NULL, version bigint NOT NULL, change {bytes} NOT NULL,
                  time bigint NOT NULL, PRIMARY KEY (service, uid, version));
-             CREATE TABLE {WORKSPACES} (uid {uuid} PRIMARY KEY, id {text}, version bigint NOT NULL, bootstrap bigint NOT NULL);
-             CREATE INDEX projection_workspaces_id ON {WORKSPACES} (id, uid);
-             CREATE TABLE {ORGANIZATIONS} (uid {uuid} PRIMARY KEY, workspace_uid {uuid} NOT NULL, id {text}, version bigint NOT NULL,
+             CREATE TABLE projection_workspaces (uid {uuid} PRIMARY KEY, id {text}, version bigint NOT NULL, bootstrap bigint NOT NULL);
+             CREATE INDEX projection_workspaces_id ON projection_workspaces (id, uid);
+             CREATE TABLE projection_organizations (uid {uuid} PRIMARY KEY, workspace_uid {uuid} NOT NULL, id {text}, version bigint NOT NULL,
                  bootstrap bigint NOT NULL, state integer NOT NULL, client_access_enabled boolean NOT NULL, max_agents integer);
-             CREATE INDEX projection_organizations_id ON {ORGANIZATIONS} (workspace_uid, id, uid);"
+             CREATE INDEX projection_organizations_id ON projection_organizations (workspace_uid, id, uid);"
         );
         manager.get_connection().execute_unprepared(&statements).await.map(drop)
     }

@@ -1,0 +1,159 @@
+//! How a service is put together. A service says what is its own; everything else is the same for all.
+
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::health;
+use crate::journal::{JournalRpc, SnapshotPage};
+use crate::peer::OrgPeer;
+use crate::server::Server;
+use crate::token::Verifier;
+use anyhow::Result;
+use clientele_store::connect::Options;
+use clientele_store::follow::Follower;
+use clientele_store::names::Tables;
+use clientele_store::{Db, Directory, Journal, Reader, migrate};
+use http::{Request, Response};
+use sea_orm_migration::MigratorTrait;
+use serde_json::Value;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::RoutesBuilder;
+
+/// A service: its settings, and what is its own.
+pub trait Service: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// Its name in telemetry and logs.
+    const NAME: &'static str;
+    /// Its key in revisions.
+    const KEY: &'static str;
+    /// Where it finds workspaces and organizations by name.
+    const NAMES: Tables;
+    /// What the initial state of its journal consists of, in the order in which the types depend on each other.
+    const SNAPSHOTS: &'static [SnapshotPage];
+    /// The steps of its schema.
+    type Migrator: MigratorTrait;
+
+    /// The settings that all services share.
+    fn config(&self) -> &Config;
+    /// All its settings in force, secrets masked.
+    fn settings(&self) -> Value;
+    /// org-service, if it follows that.
+    fn org(&self) -> Option<&OrgPeer>;
+    /// Its own RPC services.
+    fn rpcs(&self, foundation: &Foundation) -> Result<Rpcs>;
+
+    /// Brings its database to the present schema.
+    fn migrate(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(migrate::up::<Self::Migrator>(&database(self)).await?) }
+    }
+
+    /// Makes everything; nothing is seen from outside yet.
+    fn build(&self) -> impl Future<Output = Result<Built>> + Send {
+        build(self)
+    }
+}
+
+/// What the RPC services of a service stand on.
+#[derive(Debug)]
+pub struct Foundation {
+    /// Admits calls.
+    pub admission: Admission,
+    /// Where everything is written.
+    pub journal: Journal,
+    /// Where everything is read.
+    pub reader: Reader,
+}
+
+/// RPC services, and their full names.
+#[derive(Debug, Default)]
+pub struct Rpcs {
+    routes: RoutesBuilder,
+    names: Vec<&'static str>,
+}
+
+impl Rpcs {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more.
+    #[must_use]
+    pub fn with<S>(mut self, rpc: S) -> Self
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+        S: NamedService + Clone + Send + Sync + 'static,
+    {
+        self.routes.add_service(rpc);
+        self.names.push(S::NAME);
+        self
+    }
+}
+
+/// A service that is ready to run.
+#[derive(Debug)]
+pub struct Built {
+    server: Server,
+    db: Db,
+    /// Ends its tasks in the background.
+    stop: CancellationToken,
+}
+
+impl Built {
+    /// Serves until `shutdown`, then ends calls, tasks and database in this order.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
+        let served = self.server.run(listener, shutdown).await;
+        self.stop.cancel();
+        self.db.close().await;
+        served
+    }
+}
+
+fn database<S: Service>(service: &S) -> Options {
+    Options {
+        url: service.config().database.expose().clone(),
+        service: S::KEY,
+    }
+}
+
+async fn build<S: Service>(service: &S) -> Result<Built> {
+    let config = service.config();
+    let stop = CancellationToken::new();
+    let draining = CancellationToken::new();
+    let db = Db::connect(&database(service)).await?;
+    let journal = Journal::open(&db, stop.clone()).await?;
+    let mut followed = Vec::new();
+    if let Some(org) = service.org() {
+        followed.push(Follower::start(&db, org.peer()?, stop.clone()).await?);
+    }
+    let reader = Reader::new(
+        journal.clone(),
+        followed.iter().map(|followed| followed.service()).collect(),
+    );
+    let directory = Directory::new(db.clone(), S::NAMES);
+    let admission = Admission::new(journal.clone(), directory, followed, config.max_in_flight);
+    let foundation = Foundation {
+        admission: admission.clone(),
+        journal: journal.clone(),
+        reader,
+    };
+    let entries = JournalRpc::server(admission, journal, S::SNAPSHOTS, draining.clone());
+    let rpcs = service
+        .rpcs(&foundation)?
+        .with(entries.max_decoding_message_size(config.max_message_bytes));
+    let server = Server {
+        name: S::NAME,
+        config: config.clone(),
+        settings: service.settings(),
+        routes: rpcs.routes.routes(),
+        services: rpcs.names,
+        verifier: Arc::new(Verifier::load(&config.issuers)?),
+        check: health::of_database::<S::Migrator>(db.clone()),
+        draining,
+    };
+    Ok(Built { server, db, stop })
+}
