@@ -4,14 +4,14 @@ use super::App;
 use crate::domain::logo::Logo;
 use crate::domain::organization::{NewOrganization, Organization};
 use crate::store;
-use crate::store::organization::{After, Query};
+use crate::store::organization::{After, Query, Term};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
 use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
-use clientele_service::filter::{self, Operator, Term};
+use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded, page};
@@ -241,38 +241,33 @@ fn read_query(request: &api::ListOrganizationsRequest) -> Result<Query> {
             ));
         }
     };
-    let mut query = Query {
+    let terms = filter::parse(&request.filter)?;
+    Ok(Query {
         show_deleted: request.show_deleted,
+        terms: terms.iter().map(read_term).collect::<Result<_>>()?,
         by_display_name,
         descending,
-        ..Query::default()
-    };
-    for term in filter::parse(&request.filter)? {
-        restrict(&mut query, &term)?;
-    }
-    Ok(query)
+    })
 }
 
-fn restrict(query: &mut Query, term: &Term) -> Result<()> {
-    let value = || Some(term.value.clone());
+fn read_term(term: &filter::Term) -> Result<Term> {
+    let value = || term.value.clone();
     match (term.field.as_str(), term.operator) {
         ("state", Operator::Equal) => {
-            let state =
-                State::from_str_name(&format!("STATE_{}", term.value)).filter(|state| *state != State::Unspecified);
-            query.state = Some(state.ok_or_else(|| filter::malformed("state must be ACTIVE, SUSPENDED or DELETED"))?);
+            let state = State::from_str_name(&format!("STATE_{}", term.value));
+            let state = state.filter(|state| *state != State::Unspecified);
+            let state = state.ok_or_else(|| filter::malformed("state must be ACTIVE, SUSPENDED or DELETED"))?;
+            Ok(Term::State(state))
         }
-        ("external_id", Operator::Equal) => query.external_id = value(),
-        ("contact_email", Operator::Equal) => query.contact_email = value(),
+        ("external_id", Operator::Equal) => Ok(Term::ExternalId(value())),
+        ("contact_email", Operator::Equal) => Ok(Term::ContactEmail(value())),
         ("client_access_enabled", Operator::Equal) => {
-            let enabled = term
-                .value
-                .parse()
-                .map_err(|_| filter::malformed("client_access_enabled must be true or false"))?;
-            query.client_access_enabled = Some(enabled);
+            let enabled = term.value.parse();
+            let enabled = enabled.map_err(|_| filter::malformed("client_access_enabled must be true or false"))?;
+            Ok(Term::ClientAccessEnabled(enabled))
         }
-        _ => return Err(filter::unknown(term)),
+        _ => Err(filter::unknown(term)),
     }
-    Ok(())
 }
 
 /// The key of a page: the uid, and behind it the display name where that is the order.

@@ -107,18 +107,25 @@ const CONSTRAINTS: &[Constraint] = &[
 pub struct Query {
     /// Deleted ones too.
     pub show_deleted: bool,
-    /// Only those in this state.
-    pub state: Option<State>,
-    /// Only the one with this external id.
-    pub external_id: Option<String>,
-    /// Only those with this contact email.
-    pub contact_email: Option<String>,
-    /// Only those whose users may sign in, or may not.
-    pub client_access_enabled: Option<bool>,
+    /// All of these must hold.
+    pub terms: Vec<Term>,
     /// By display name; else by creation.
     pub by_display_name: bool,
     /// From the end.
     pub descending: bool,
+}
+
+/// What must hold of an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Term {
+    /// It is in this state.
+    State(State),
+    /// It has this external id.
+    ExternalId(String),
+    /// It has this contact email.
+    ContactEmail(String),
+    /// Its users may sign in, or may not.
+    ClientAccessEnabled(bool),
 }
 
 /// Where a page goes on: behind this organization.
@@ -179,27 +186,26 @@ pub async fn list(
     if !query.show_deleted {
         select = select.filter(Column::DeleteTime.is_null());
     }
-    select = match query.state {
-        Some(State::Active) => select
-            .filter(Column::DeleteTime.is_null())
-            .filter(Column::SuspendTime.is_null()),
-        Some(State::Suspended) => select
-            .filter(Column::DeleteTime.is_null())
-            .filter(Column::SuspendTime.is_not_null()),
-        Some(State::Deleted) => select.filter(Column::DeleteTime.is_not_null()),
-        Some(State::Unspecified) | None => select,
-    };
-    if let Some(external_id) = &query.external_id {
-        select = select.filter(Column::ExternalId.eq(external_id.as_str()));
-    }
-    if let Some(email) = &query.contact_email {
-        select = select.filter(Column::ContactEmail.eq(email.as_str()));
-    }
-    if let Some(enabled) = query.client_access_enabled {
-        select = select.filter(Column::ClientAccessEnabled.eq(enabled));
+    for term in &query.terms {
+        select = restrict(select, term);
     }
     let rows = reader.all(select).await?;
     rows.try_map(|rows| rows.into_iter().map(Organization::try_from).collect())
+}
+
+fn restrict(select: Select<Entity>, term: &Term) -> Select<Entity> {
+    match term {
+        Term::State(State::Deleted) => select.filter(Column::DeleteTime.is_not_null()),
+        Term::State(State::Suspended) => select
+            .filter(Column::DeleteTime.is_null())
+            .filter(Column::SuspendTime.is_not_null()),
+        Term::State(State::Active | State::Unspecified) => select
+            .filter(Column::DeleteTime.is_null())
+            .filter(Column::SuspendTime.is_null()),
+        Term::ExternalId(id) => select.filter(Column::ExternalId.eq(id.as_str())),
+        Term::ContactEmail(email) => select.filter(Column::ContactEmail.eq(email.as_str())),
+        Term::ClientAccessEnabled(enabled) => select.filter(Column::ClientAccessEnabled.eq(*enabled)),
+    }
 }
 
 fn ordered(query: &Query, after: Option<&After>) -> Select<Entity> {

@@ -491,6 +491,10 @@ async fn organizations_are_filtered_and_ordered_the_same_on_both_engines() {
             ["a-client", "b-client", "c-client"]
         );
         assert_eq!(list("", "state = SUSPENDED", false).await.unwrap(), ["b-client"]);
+        assert_eq!(
+            list("", "state = SUSPENDED AND state = ACTIVE", true).await.unwrap(),
+            [""; 0]
+        );
         assert_eq!(list("", "state = DELETED", true).await.unwrap(), ["d-client"]);
         assert_eq!(
             list("", "state = ACTIVE AND client_access_enabled = true", true)

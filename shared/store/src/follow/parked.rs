@@ -1,7 +1,9 @@
 //! Changes that could not be understood: kept for whoever finds out why, while everything else goes on.
 
 use crate::tx::Write;
-use clientele_api::Micros;
+use clientele_api::journal::Change;
+use clientele_api::{Micros, Uid};
+use prost::Message as _;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{IntoActiveModel, QueryTrait};
@@ -13,7 +15,7 @@ pub struct Model {
     /// The service that it came from.
     #[sea_orm(primary_key, auto_increment = false)]
     pub service: String,
-    /// The uid of the resource, as the change has it.
+    /// The uid of the resource; empty if the change has none that is one.
     #[sea_orm(primary_key, auto_increment = false)]
     pub uid: String,
     /// The version of the resource.
@@ -32,15 +34,14 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 /// Parks the changes; one that came before stays as it is.
-pub(super) fn park(service: &str, changes: &[clientele_api::journal::Change]) -> Option<Write> {
-    use prost::Message as _;
+pub(super) fn park(service: &str, changes: &[Change]) -> Option<Write> {
     if changes.is_empty() {
         return None;
     }
     let rows = changes.iter().map(|change| {
         let row = Model {
             service: service.to_owned(),
-            uid: change.uid.clone(),
+            uid: Uid::parse(&change.uid).map(|uid| uid.to_string()).unwrap_or_default(),
             version: change.version,
             change: change.encode_to_vec(),
             time: Micros::now().0,

@@ -4,7 +4,7 @@ use crate::connect::db_error;
 use crate::names::Tables;
 use crate::tx::Write;
 use clientele_api::journal::{Change, ChangeKind, Entry};
-use clientele_api::name::last_id;
+use clientele_api::name::Parts;
 use clientele_api::org::{Organization, Workspace, organization::State};
 use clientele_api::{Result, Uid};
 use prost::{Message, Name};
@@ -19,6 +19,11 @@ pub const NAMES: Tables = Tables {
     workspaces: "projection_workspaces",
     organizations: "projection_organizations",
 };
+/// What those resources are called.
+const NAMED: &[&str] = &[
+    "workspaces/{workspace}",
+    "workspaces/{workspace}/organizations/{organization}",
+];
 /// The types whose changes are wanted.
 pub(super) const TYPES: &[&str] = &["clientele.org.v1.Workspace", "clientele.org.v1.Organization"];
 
@@ -128,7 +133,9 @@ impl Batch {
         let purged = change.kind() == ChangeKind::Purged;
         let any = change.after.as_ref().or(change.before.as_ref())?;
         let uid = Uid::parse(&change.uid)?.0;
-        let id = (!purged).then(|| last_id(&change.resource).to_owned());
+        // Also proves that there is nothing in the name that a database refuses.
+        let name = Parts::parse(&change.resource, NAMED).ok()?;
+        let id = (!purged).then(|| name.last().map(str::to_owned)).flatten();
         if any.type_url == Workspace::type_url() {
             Workspace::decode(any.value.as_slice()).ok()?;
             let row = workspaces::Model {
