@@ -128,6 +128,9 @@ impl Methods {
         self.requests.push(request.full_name().to_owned());
 
         let names = read_names(access);
+        if let Some(name) = names.iter().find(|name| name.patterns.is_empty()) {
+            bail!("its name {} has no pattern", name.field);
+        }
         let index = self.table.len();
         self.table.push((path(method), table_row(method, access, &names)?));
         let rust = rust_path(&request);
@@ -146,9 +149,9 @@ impl Methods {
             level(&names)
         )?;
 
-        let verb = READS.iter().any(|verb| method.name().starts_with(verb));
+        let verb = READS.iter().any(|verb| is_verb(method.name(), verb));
         match (request.get_field_by_name("request_id").is_some(), verb) {
-            (true, false) => self.mutation(method, &request, &rust)?,
+            (true, false) => self.mutation(method, access, &request, &rust)?,
             (false, true) => {}
             (true, true) => bail!("reads, so it takes no request_id"),
             (false, false) => bail!("changes something, so it takes a request_id"),
@@ -163,7 +166,13 @@ impl Methods {
         Ok(())
     }
 
-    fn mutation(&mut self, method: &MethodDescriptor, request: &MessageDescriptor, rust: &str) -> Result<()> {
+    fn mutation(
+        &mut self,
+        method: &MethodDescriptor,
+        access: &DynamicMessage,
+        request: &MessageDescriptor,
+        rust: &str,
+    ) -> Result<()> {
         if request.get_field_by_name("validate_only").is_none() {
             bail!("changes something, so it takes validate_only");
         }
@@ -198,6 +207,14 @@ impl Methods {
             .filter(|leaf| leaf.behavior == "Mutable")
             .map(|leaf| format!("if {} {{ present.push({:?}); }}\n", leaf.present, leaf.path))
             .collect::<String>();
+        for path in texts(access, "client_paths") {
+            if !leaves
+                .iter()
+                .any(|leaf| leaf.path == path && leaf.behavior == "Mutable")
+            {
+                bail!("its client_paths name {path}, which is no mutable field");
+            }
+        }
         let name = resource.name();
         write!(
             self.impls,
@@ -216,6 +233,12 @@ impl Methods {
             self.impls
         )
     }
+}
+
+/// Whether the name is this verb, or this verb and a noun.
+fn is_verb(name: &str, verb: &str) -> bool {
+    name.strip_prefix(verb)
+        .is_some_and(|noun| noun.is_empty() || noun.starts_with(char::is_uppercase))
 }
 
 fn path(method: &MethodDescriptor) -> String {

@@ -1,6 +1,6 @@
 //! The folder of the all-in-one: databases, logos, the signing key, and the tokens that it wrote.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clientele_service::token::{Claims, Role, SigningKey};
 use serde_json::json;
 use std::fs;
@@ -20,6 +20,18 @@ const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) struct Data(PathBuf);
 
 impl Data {
+    /// A folder that the all-in-one has made.
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
+        let data = Self(folder.to_owned());
+        let key = data.key_file();
+        ensure!(
+            key.exists(),
+            "there is no key in {}: start clientele there first, or name its folder with --data",
+            folder.display()
+        );
+        Ok(data)
+    }
+
     /// The folder, which is made if it is not there, with a signing key of its own.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let create = |name: &str| {

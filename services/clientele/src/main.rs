@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Runs org-service, assignment-service and settings-billing-service in one process, on embedded databases.
 #[derive(Debug, Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true)]
+#[command(version, about)]
 struct Cli {
     /// The folder that keeps everything.
     #[arg(long, global = true, default_value = "data")]
@@ -72,7 +72,7 @@ async fn run(cli: Cli) -> Result<()> {
                 "--workspace goes with --role owner, admin and member, and with no other"
             );
             let subject = subject.unwrap_or_else(|| format!("{role:?}").to_lowercase());
-            let token = Data::open(&cli.data)?.mint(&subject, role, workspace.as_deref(), lifetime)?;
+            let token = Data::of(&cli.data)?.mint(&subject, role, workspace.as_deref(), lifetime)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }
     }

@@ -85,7 +85,7 @@ impl Serve {
         let ended = tokio::select! {
             ended = running.join_next() => ended,
             () = shutdown_signal() => None,
-            error = renew_tokens(&data) => Some(Ok(Err(error))),
+            () = renew_tokens(&data) => None,
         };
         shutdown.cancel(); // also if one of them failed: the others are no use without it
         let mut result = ended.map_or(Ok(()), |ended| ended?);
@@ -115,18 +115,18 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-async fn prepare(service: impl Service) -> Result<Built> {
+async fn prepare<S: Service>(service: S) -> Result<Built> {
     service.config().validate()?;
-    service.migrate().await?;
+    S::migrate(service.config().database.expose()).await?;
     service.build().await
 }
 
-/// Renews the tokens every day; ends only if that fails.
-async fn renew_tokens(data: &Data) -> anyhow::Error {
+/// Renews the tokens every day, for ever. Where that fails, the present ones are good for weeks, and it is tried again.
+async fn renew_tokens(data: &Data) {
     loop {
         tokio::time::sleep(RENEW).await;
         if let Err(error) = data.write_tokens(FOLLOWERS) {
-            return error;
+            tracing::error!(%error, "the tokens were not renewed");
         }
     }
 }

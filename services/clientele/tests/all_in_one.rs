@@ -237,5 +237,7 @@ async fn tokens_are_minted_for_every_role_and_for_nothing_else() {
             "{arguments:?}"
         );
     }
+    let elsewhere = token(&folder.path().join("elsewhere"), &["--role", "operator"]).unwrap_err();
+    assert!(elsewhere.contains("start clientele there first"), "{elsewhere}");
     running.interrupt().await;
 }

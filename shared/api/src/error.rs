@@ -7,6 +7,13 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+/// An error travels in headers, of which clients take 16 KiB: so many violations at the most,
+const MOST_VIOLATIONS: usize = 16;
+/// and of each so many characters, since it may quote what the caller sent,
+const LONGEST_RULE: usize = 160;
+/// and so many of the message.
+const LONGEST_MESSAGE: usize = 400;
+
 /// What the functions of all layers return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -167,14 +174,16 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::NotCaughtUp
         | R::Draining
         | R::OutcomeUnknown
-        | R::StreamExpired => Code::Unavailable,
+        | R::StreamExpired
+        | R::StorageUnavailable => Code::Unavailable,
     }
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let code = error.code();
-        let refusal = *error.0;
+        let mut refusal = *error.0;
+        refusal.message = shortened(refusal.message, LONGEST_MESSAGE);
         let reason = refusal.reason.short_name();
         let mut details = ErrorDetails::with_error_info(
             reason,
@@ -205,6 +214,14 @@ impl From<Error> for Status {
         }
         Status::with_error_details(code, refusal.message, details)
     }
+}
+
+fn shortened(mut text: String, characters: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(characters) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl fmt::Display for Error {
@@ -265,12 +282,14 @@ impl Violations {
         violations.into_error()
     }
 
-    /// Notes that a field breaks its rule.
+    /// Notes that a field breaks its rule. Beyond a number that anybody can read, further ones are left out.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation {
-            field: field.into(),
-            description: description.into(),
-        });
+        if self.0.len() < MOST_VIOLATIONS {
+            self.0.push(Violation {
+                field: field.into(),
+                description: shortened(description.into(), LONGEST_RULE),
+            });
+        }
     }
 
     /// Takes the parsed value, or notes why there is none.
@@ -294,12 +313,29 @@ impl Violations {
     }
 
     fn into_error(self) -> Error {
-        let fields: Vec<&str> = self.0.iter().map(|violation| violation.field.as_str()).collect();
+        let mut fields: Vec<&str> = self.0.iter().map(|violation| violation.field.as_str()).collect();
+        fields.dedup();
         let mut error = Error::new(
             ErrorReason::InvalidFields,
             format!("these fields break their rules: {}", fields.join(", ")),
         );
         error.0.violations = self.0;
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_fits_into_the_headers_that_clients_take() {
+        let mut violations = Violations::new();
+        for at in 0..1_000 {
+            violations.add(format!("field_{at}"), "🍞".repeat(10_000));
+        }
+        let status: Status = violations.finish(None::<()>).unwrap_err().into();
+        let encoded = status.details().len() * 4 / 3 + status.message().len() * 3;
+        assert!(encoded < 15 * 1024, "{encoded} bytes");
     }
 }

@@ -51,7 +51,8 @@ pub fn resource_id(text: &str) -> Result<String, Invalid> {
 
 /// A UUID in its usual text form.
 pub fn uuid(text: &str) -> Result<Uuid, Invalid> {
-    Uuid::try_parse(text).map_err(|_| Invalid::new("must be a UUID"))
+    let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+    uuid.ok_or_else(|| Invalid::new("must be a UUID, as in 01a20cb6-3a63-755b-9f1d-4c93df7357b0"))
 }
 
 /// A named value of an enum: not the zero one, not a number that it does not have.

@@ -7,7 +7,8 @@ use crate::journal::{JournalRpc, SnapshotPage};
 use crate::peer::OrgPeer;
 use crate::server::Server;
 use crate::token::Verifier;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use clientele_api::Error;
 use clientele_store::connect::Options;
 use clientele_store::follow::Follower;
 use clientele_store::names::Tables;
@@ -46,9 +47,13 @@ pub trait Service: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static 
     /// Its own RPC services.
     fn rpcs(&self, foundation: &Foundation) -> Result<Rpcs>;
 
-    /// Brings its database to the present schema.
-    fn migrate(&self) -> impl Future<Output = Result<()>> + Send {
-        async { Ok(migrate::up::<Self::Migrator>(&database(self)).await?) }
+    /// Brings the database with this URL to the present schema.
+    fn migrate(url: &str) -> impl Future<Output = Result<()>> + Send {
+        let database = Options {
+            url: url.to_owned(),
+            service: Self::KEY,
+        };
+        async move { migrate::up::<Self::Migrator>(&database).await.map_err(with_cause) }
     }
 
     /// Makes everything; nothing is seen from outside yet.
@@ -104,6 +109,11 @@ pub struct Built {
 }
 
 impl Built {
+    /// The full names of its RPC services.
+    pub fn services(&self) -> &[&'static str] {
+        &self.server.services
+    }
+
     /// Serves until `shutdown`, then ends calls, tasks and database in this order.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         let served = self.server.run(listener, shutdown).await;
@@ -113,22 +123,31 @@ impl Built {
     }
 }
 
-fn database<S: Service>(service: &S) -> Options {
-    Options {
-        url: service.config().database.expose().clone(),
-        service: S::KEY,
+/// At start-up there is no caller from whom the cause must be kept.
+fn with_cause(error: Error) -> anyhow::Error {
+    match error.cause() {
+        Some(cause) => anyhow!("{error} ({cause})"),
+        None => error.into(),
     }
 }
 
 async fn build<S: Service>(service: &S) -> Result<Built> {
     let config = service.config();
+    let database = Options {
+        url: config.database.expose().clone(),
+        service: S::KEY,
+    };
     let stop = CancellationToken::new();
     let draining = CancellationToken::new();
-    let db = Db::connect(&database(service)).await?;
-    let journal = Journal::open(&db, stop.clone()).await?;
+    let db = Db::connect(&database).await.map_err(with_cause)?;
+    let journal = Journal::open(&db, stop.clone()).await.map_err(with_cause)?;
     let mut followed = Vec::new();
     if let Some(org) = service.org() {
-        followed.push(Follower::start(&db, org.peer()?, stop.clone()).await?);
+        followed.push(
+            Follower::start(&db, org.peer()?, stop.clone())
+                .await
+                .map_err(with_cause)?,
+        );
     }
     let reader = Reader::new(
         journal.clone(),

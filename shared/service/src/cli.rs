@@ -1,6 +1,7 @@
 //! What every service's binary can do: `serve`, `migrate`, `healthcheck`, `config`.
 
 use crate::assembly::Service;
+use crate::config::Secret;
 use crate::server::shutdown_signal;
 use crate::telemetry::Telemetry;
 use anyhow::{Context as _, Result, ensure};
@@ -29,7 +30,11 @@ enum Command<S: Service> {
     /// Serves until SIGTERM or Ctrl-C.
     Serve(S),
     /// Brings the database to the present schema, and ends.
-    Migrate(S),
+    Migrate {
+        /// The database, as in `postgres://user:password@host/name` or `sqlite:///path/org.db`.
+        #[arg(long, env = "CLIENTELE_DATABASE", hide_env_values = true)]
+        database: Secret<String>,
+    },
     /// Asks a running server for its health: exit status 0 if it is serving.
     Healthcheck {
         /// Where the server listens.
@@ -46,7 +51,7 @@ enum Command<S: Service> {
 /// The main function of a service's binary.
 pub fn main<S: Service>() -> ExitCode {
     let command = Cli::<S>::parse().command;
-    if let Command::Serve(settings) | Command::Migrate(settings) | Command::Config(settings) = &command
+    if let Command::Serve(settings) | Command::Config(settings) = &command
         && let Err(error) = settings.config().validate()
     {
         complain(&error);
@@ -65,7 +70,7 @@ pub fn main<S: Service>() -> ExitCode {
 async fn run<S: Service>(command: Command<S>) -> Result<()> {
     match command {
         Command::Serve(settings) => serve(settings).await,
-        Command::Migrate(settings) => settings.migrate().await,
+        Command::Migrate { database } => S::migrate(database.expose()).await,
         Command::Healthcheck { address, service } => check_health(address, service).await,
         Command::Config(settings) => {
             let text = serde_json::to_string_pretty(&settings.settings())?;

@@ -96,12 +96,17 @@ impl Tokens<'_> {
     fn text(&mut self) -> Result<String> {
         let mut text = String::new();
         loop {
-            match self.0.next() {
+            let character = match self.0.next() {
                 Some('"') => return Ok(text),
-                Some('\\') => text.extend(self.0.next()),
+                Some('\\') => self.0.next(),
+                other => other,
+            };
+            match character {
                 // NUL would be an error of the database's
-                Some(character) if !character.is_control() => text.push(character),
-                Some(_) => return Err(malformed("quoted texts must not contain control characters")),
+                Some(character) if character.is_control() => {
+                    return Err(malformed("quoted texts must not contain control characters"));
+                }
+                Some(character) => text.push(character),
                 None => return Err(malformed("a quoted text must end")),
             }
         }
@@ -133,6 +138,7 @@ mod tests {
             "a ~ b",
             "a = b OR c = d",
             "a = \"\0\"",
+            "a = \"\\\0\"",
             "a > b",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");

@@ -9,6 +9,8 @@ pub struct Constraint {
     pub postgres: &'static str,
     /// What SQLite calls it: `table.column, table.column`.
     pub sqlite: &'static str,
+    /// The field that has the value which is taken, or empty.
+    pub field: &'static str,
     /// Why the write is refused.
     pub reason: ErrorReason,
     /// The sentence for the caller.
@@ -18,6 +20,11 @@ pub struct Constraint {
 impl Constraint {
     /// The refusal.
     pub fn error(&self) -> Error {
-        Error::new(self.reason, self.message)
+        let error = Error::new(self.reason, self.message);
+        if self.field.is_empty() {
+            error
+        } else {
+            error.with("field", self.field)
+        }
     }
 }

@@ -6,10 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clientele_api::request::Page;
 use clientele_api::{Error, Result, Uid, error::ErrorReason};
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 /// The form of the tokens. One of another form is refused.
 const VERSION: u8 = 1;
+/// A page ends where it would hold more bytes than this.
+pub const LARGEST: usize = 2 * 1024 * 1024;
 /// How much of the hash is kept.
 const BINDING: usize = 12;
 
@@ -50,15 +53,31 @@ impl PageRequest {
         URL_SAFE_NO_PAD.encode([&[VERSION], &self.binding[..], key].concat())
     }
 
-    /// Cuts what was read with `size + 1` to a page: the rows, and the token of the next page, empty if there is none.
-    pub fn cut<R>(&self, mut rows: Vec<R>, key: impl Fn(&R) -> Vec<u8>) -> (Vec<R>, String) {
+    /// Makes a page of what was read with `size + 1`: the messages, and the token of the next page, empty if there is none. A page ends
+    /// early where it grows too large to be received: a client takes 4 MiB.
+    pub fn fill<R, M: Message>(
+        &self,
+        rows: Vec<R>,
+        message: impl Fn(&R) -> M,
+        key: impl Fn(&R) -> Vec<u8>,
+    ) -> (Vec<M>, String) {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        if rows.len() <= size {
-            return (rows, String::new());
+        let mut messages = Vec::with_capacity(rows.len().min(size));
+        let mut bytes = 0;
+        for row in rows.iter().take(size) {
+            let message = message(row);
+            bytes += message.encoded_len();
+            if bytes > LARGEST && !messages.is_empty() {
+                break;
+            }
+            messages.push(message);
         }
-        rows.truncate(size);
-        let token = rows.last().map(|row| self.token(&key(row))).unwrap_or_default();
-        (rows, token)
+        let last = messages.len().checked_sub(1).and_then(|last| rows.get(last));
+        let token = match last {
+            Some(last) if messages.len() < rows.len() => self.token(&key(last)),
+            _ => String::new(),
+        };
+        (messages, token)
     }
 
     /// The uid that a list by uid goes on after.
@@ -136,5 +155,32 @@ mod tests {
         };
         assert_eq!((size(0).unwrap(), size(1).unwrap(), size(501).unwrap()), (50, 1, 500));
         assert!(size(-1).is_err());
+    }
+
+    #[test]
+    fn a_page_ends_where_it_grows_too_large() {
+        let request = ListOrganizationsRequest {
+            page_size: 10,
+            ..Default::default()
+        };
+        let page = PageRequest::read(&request, Uid::NIL).unwrap();
+        let fill = |rows: Vec<usize>| {
+            page.fill(
+                rows,
+                |length| "x".repeat(*length),
+                |length| length.to_be_bytes().to_vec(),
+            )
+        };
+        let (messages, token) = fill(vec![1; 10]);
+        assert_eq!((messages.len(), token.as_str()), (10, ""));
+        let (messages, token) = fill(vec![1; 11]);
+        assert!(messages.len() == 10 && !token.is_empty());
+        let (messages, token) = fill(vec![LARGEST / 2 - 100; 4]);
+        assert!(messages.len() == 2 && !token.is_empty());
+        let (messages, token) = fill(vec![LARGEST + 1, 1]);
+        assert!(
+            messages.len() == 1 && !token.is_empty(),
+            "one always fits, else nobody would get past it"
+        );
     }
 }

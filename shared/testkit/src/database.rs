@@ -26,7 +26,8 @@ pub async fn on_both_engines<Test: Future<Output = ()> + Send + 'static>(test: i
     }
 }
 
-/// A database of its own, empty and not migrated. It goes when this is dropped, or with the cluster of the test run.
+/// A database of its own, empty and not migrated. On SQLite it goes when this is dropped, on
+/// PostgreSQL with the throw-away cluster of the test run.
 #[derive(Debug)]
 pub struct Database {
     /// How services connect to it.

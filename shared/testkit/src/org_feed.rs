@@ -69,7 +69,7 @@ impl OrgFeed {
             version: 1,
             ..Default::default()
         };
-        self.tell(&uid.to_string(), Change::created(&workspace));
+        self.tell("", Change::created(&workspace)); // above workspaces, as org-service journals it
         uid
     }
 

@@ -12,21 +12,26 @@ use tonic::transport::{Channel, Endpoint};
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The full names of its RPC services.
+    pub services: Vec<&'static str>,
     shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Running {
     /// Migrates the database of a service and runs it.
-    pub async fn start(service: &impl Service) -> Self {
-        service.migrate().await.expect("the database must be migrated");
+    pub async fn start<S: Service>(service: &S) -> Self {
+        let database = service.config().database.expose();
+        S::migrate(database).await.expect("the database must be migrated");
         let built = service.build().await.expect("the service must be built");
+        let services = built.services().to_vec();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(built.run(listener, shutdown.clone()));
         Self {
             address,
+            services,
             shutdown,
             task,
         }

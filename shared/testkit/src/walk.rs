@@ -9,7 +9,8 @@ use tonic::Code;
 use uuid::Uuid;
 
 /// Calls every method of these services as everybody who may not: without a token, with an expired one, as the owner of another
-/// workspace, with too low a role, and as a service where the policy names none. It is never answered and never INTERNAL.
+/// workspace, with too low a role, and as a service where the policy names none; with every pattern that its names have, and without
+/// those that may be left out. It is never answered and never INTERNAL.
 ///
 /// `workspace` and `organization` exist on the server.
 pub async fn refuse_everybody_else(
@@ -24,42 +25,51 @@ pub async fn refuse_everybody_else(
     for descriptor in methods {
         let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
         let method = clientele_api::method(&path).unwrap_or_else(|| panic!("{path} has no policy"));
-        let request = named_request(method, workspace, organization);
-        let refused = async |who: &str, caller: Caller, codes: &[Code]| {
-            let status = match calls.call(&path, &caller, request.clone()).await {
-                Ok((answer, _)) => panic!("{path} answered {who}: {answer}"),
-                Err(status) => status,
+        for request in named_requests(method, workspace, organization) {
+            let refused = async |who: &str, caller: Caller, codes: &[Code]| {
+                let status = match calls.call(&path, &caller, request.clone()).await {
+                    Ok((answer, _)) => panic!("{path} {request} answered {who}: {answer}"),
+                    Err(status) => status,
+                };
+                assert!(codes.contains(&status.code()), "{path} {request} to {who}: {status:?}");
+                reason(&status);
             };
-            assert!(codes.contains(&status.code()), "{path} to {who}: {status:?}");
-            reason(&status);
-        };
-        if !method.public {
-            refused("nobody", Caller::default(), &[Code::Unauthenticated]).await;
-            refused("garbage", Caller::with("a.b.c"), &[Code::Unauthenticated]).await;
-            refused(
-                "an expired token",
-                Caller::with(tokens.expired_operator()),
-                &[Code::Unauthenticated],
-            )
-            .await;
-        }
-        let stranger = Caller::with(tokens.staff("somebody-else", StaffRole::Owner));
-        refused("a stranger", stranger, &[Code::NotFound, Code::PermissionDenied]).await;
-        if let Some(role) = below(method.role) {
-            refused(
-                "too low a role",
-                Caller::with(tokens.staff(workspace, role)),
-                &[Code::PermissionDenied],
-            )
-            .await;
-        }
-        if !method.service {
-            refused(
-                "a service",
-                Caller::with(tokens.service("stranger")),
-                &[Code::PermissionDenied],
-            )
-            .await;
+            if !method.public {
+                refused("nobody", Caller::default(), &[Code::Unauthenticated]).await;
+                refused("garbage", Caller::with("a.b.c"), &[Code::Unauthenticated]).await;
+                refused(
+                    "an expired token",
+                    Caller::with(tokens.expired_operator()),
+                    &[Code::Unauthenticated],
+                )
+                .await;
+            }
+            let stranger = Caller::with(tokens.staff("somebody-else", StaffRole::Owner));
+            refused("a stranger", stranger, &[Code::NotFound, Code::PermissionDenied]).await;
+            if let Some(role) = below(method.role) {
+                refused(
+                    "too low a role",
+                    Caller::with(tokens.staff(workspace, role)),
+                    &[Code::PermissionDenied],
+                )
+                .await;
+            }
+            if !method.names.is_empty() && request == json!({}) {
+                refused(
+                    "staff above workspaces",
+                    Caller::with(tokens.staff(workspace, StaffRole::Owner)),
+                    &[Code::PermissionDenied],
+                )
+                .await;
+            }
+            if !method.service {
+                refused(
+                    "a service",
+                    Caller::with(tokens.service("stranger")),
+                    &[Code::PermissionDenied],
+                )
+                .await;
+            }
         }
     }
 }
@@ -74,24 +84,38 @@ fn below(role: Option<StaffRole>) -> Option<StaffRole> {
     }
 }
 
-/// A request that names what exists, and nothing else.
-fn named_request(method: &Method, workspace: &str, organization: &str) -> Value {
+/// Requests that name what exists, and nothing else: one for every pattern of the names, and one without those that may be empty.
+fn named_requests(method: &Method, workspace: &str, organization: &str) -> Vec<Value> {
+    let patterns = method.names.iter().map(|name| name.patterns.len()).max().unwrap_or(1);
+    let mut requests: Vec<Value> = (0..patterns)
+        .map(|at| named_request(method, at, workspace, organization))
+        .collect();
+    if method.names.iter().any(|name| name.optional) {
+        requests.push(json!({}));
+    }
+    requests
+}
+
+fn named_request(method: &Method, pattern: usize, workspace: &str, organization: &str) -> Value {
     let mut request = json!({});
     for name in method.names {
-        let pattern = name.patterns.last().unwrap();
+        let pattern = name.patterns[pattern.min(name.patterns.len() - 1)];
         let value = pattern
             .replace("{workspace}", workspace)
             .replace("{organization}", organization);
-        let value = value
-            .split('/')
-            .map(|part| if part.starts_with('{') { "some-id" } else { part })
-            .collect::<Vec<_>>()
-            .join("/");
+        let segment = |part: &str| {
+            if part.starts_with('{') {
+                "some-id".to_owned()
+            } else {
+                part.to_owned()
+            }
+        };
+        let value: Vec<String> = value.split('/').map(segment).collect();
         let mut place = &mut request;
         for step in name.field.split('.') {
             place = &mut place[step];
         }
-        *place = value.into();
+        *place = value.join("/").into();
     }
     request
 }

@@ -56,9 +56,10 @@ pub async fn list(
     let query = read_query(&request)?;
     let rows = store::agent::list(&app.reader, &scope, &query, page.after_uid()?, page.size + 1).await?;
     Ok(rows.map(|rows| {
-        let (rows, next_page_token) = page.cut(rows, |last: &Agent| last.uid.0.as_bytes().to_vec());
+        let (agents, next_page_token) =
+            page.fill(rows, |row| row.into(), |last: &Agent| last.uid.0.as_bytes().to_vec());
         api::ListAgentsResponse {
-            agents: rows.iter().map(api::Agent::from).collect(),
+            agents,
             next_page_token,
         }
     }))

@@ -88,9 +88,9 @@ pub async fn list(
     let after = page.after.as_deref().map(read_key).transpose()?;
     let rows = store::assignment::list(&app.reader, &scope, after.as_ref(), page.size + 1).await?;
     Ok(rows.map(|rows| {
-        let (rows, next_page_token) = page.cut(rows, write_key);
+        let (assignments, next_page_token) = page.fill(rows, |row| row.into(), write_key);
         api::ListAssignmentsResponse {
-            assignments: rows.iter().map(api::Assignment::from).collect(),
+            assignments,
             next_page_token,
         }
     }))

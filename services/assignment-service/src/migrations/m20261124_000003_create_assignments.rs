@@ -13,6 +13,11 @@ impl MigrationName for Step {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Step {
+    /// All of it or nothing, on SQLite too: a migrator that is killed can be started again.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         // Both engines order texts by their bytes.
         let (uuid, text, json) = match manager.get_database_backend() {

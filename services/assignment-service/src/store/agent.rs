@@ -61,6 +61,7 @@ impl ActiveModelBehavior for ActiveModel {}
 const CONSTRAINTS: &[Constraint] = &[Constraint {
     postgres: "agents_name",
     sqlite: "agents.workspace_uid, agents.id",
+    field: "agent_id",
     reason: ErrorReason::ResourceExists,
     message: "an agent with this id exists: choose another id",
 }];

@@ -64,6 +64,7 @@ impl ActiveModelBehavior for ActiveModel {}
 const CONSTRAINTS: &[Constraint] = &[Constraint {
     postgres: "assignments_agent",
     sqlite: "assignments.organization_uid, assignments.agent_uid",
+    field: "",
     reason: ErrorReason::Contention,
     message: "another call assigned this agent at the same time: try again",
 }];

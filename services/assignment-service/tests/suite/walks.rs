@@ -4,18 +4,12 @@ use crate::{ACME, BAKERY, World, agent_name};
 use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
 use serde_json::json;
 
-const SERVICES: &[&str] = &[
-    "clientele.assignment.v1.AgentService",
-    "clientele.assignment.v1.AssignmentService",
-    "clientele.journal.v1.JournalService",
-];
-
 #[tokio::test]
 async fn nobody_gets_what_the_policy_does_not_give() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         world.create_organization("bakery").await;
-        refuse_everybody_else(&world.calls(), &world.tokens, SERVICES, "acme", "bakery").await;
+        refuse_everybody_else(&world.calls(), &world.tokens, &world.running.services, "acme", "bakery").await;
     })
     .await;
 }
@@ -47,7 +41,7 @@ async fn every_mutation_happens_once() {
             on("/clientele.assignment.v1.AgentService/ArchiveAgent", anna.clone()),
             on("/clientele.assignment.v1.AgentService/UnarchiveAgent", anna),
         ];
-        replay_every_mutation(&world.calls(), &world.tokens, SERVICES, steps).await;
+        replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
     .await;
 }

@@ -10,7 +10,7 @@ use clientele_api::journal::Change;
 use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::organization::State;
-use clientele_api::{Error, Micros, Result, Uid, org as api};
+use clientele_api::{Error, Micros, Result, Uid, org as api, parse};
 use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
 use clientele_store::tx::Tx;
@@ -88,9 +88,10 @@ pub async fn list(
         .transpose()?;
     let rows = store::organization::list(&app.reader, &scope, &query, after.as_ref(), page.size + 1).await?;
     Ok(rows.map(|rows| {
-        let (rows, next_page_token) = page.cut(rows, |last| write_key(last, query.by_display_name));
+        let key = |last: &Organization| write_key(last, query.by_display_name);
+        let (organizations, next_page_token) = page.fill(rows, |row| row.into(), key);
         api::ListOrganizationsResponse {
-            organizations: rows.iter().map(api::Organization::from).collect(),
+            organizations,
             next_page_token,
         }
     }))
@@ -122,6 +123,10 @@ pub async fn update_logo(
     scope: Scope<OrganizationRef>,
     request: api::UpdateLogoRequest,
 ) -> Result<Answer<api::Organization>> {
+    // Refused before anything is decoded or kept; what changes meanwhile, the unit notices.
+    let now = store::organization::get(&app.reader, &scope).await?.value;
+    now.require_not_deleted()?;
+    now.check_etag(&request.etag)?;
     let logo = inspect(app, request.content_type, request.content.clone()).await?;
     if !scope.validate_only() {
         app.logos.put(&scope, &logo, request.content).await?;
@@ -132,12 +137,15 @@ pub async fn update_logo(
     .await
 }
 
-/// Proves an image off the async threads, a few at a time.
+/// Proves an image off the async threads, a few at a time. The place is held as long as the work goes on, also when its caller is gone.
 async fn inspect(app: &App, content_type: String, content: bytes::Bytes) -> Result<Logo> {
-    let _permit = app.decoders.acquire().await.map_err(Error::internal)?;
-    tokio::task::spawn_blocking(move || Logo::inspect(&content_type, &content))
-        .await
-        .map_err(Error::internal)?
+    let place = app.decoders.clone().acquire_owned().await.map_err(Error::internal)?;
+    let work = move || {
+        let logo = Logo::inspect(&content_type, &content);
+        drop(place);
+        logo
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
 /// Gets the bytes of the logo.
@@ -287,6 +295,8 @@ fn read_key(key: &[u8], by_display_name: bool) -> Result<After> {
     }
     let uid = uuid::Uuid::from_slice(uid).map_err(|_| page::invalid())?;
     let display_name = String::from_utf8(display_name.to_vec()).map_err(|_| page::invalid())?;
+    // Tokens are not signed: nothing but what a display name may be goes to the database.
+    let display_name = parse::line(&display_name, 0..=200).map_err(|_| page::invalid())?;
     Ok(After {
         uid: Uid(uid),
         display_name,

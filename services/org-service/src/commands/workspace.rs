@@ -57,9 +57,13 @@ pub async fn list(
     let page = PageRequest::read(&request, Uid::NIL)?;
     let rows = store::workspace::list(&app.reader, &scope, page.after_uid()?, page.size + 1).await?;
     Ok(rows.map(|rows| {
-        let (rows, next_page_token) = page.cut(rows, |workspace: &Workspace| workspace.uid.0.as_bytes().to_vec());
+        let (workspaces, next_page_token) = page.fill(
+            rows,
+            |row| row.into(),
+            |last: &Workspace| last.uid.0.as_bytes().to_vec(),
+        );
         api::ListWorkspacesResponse {
-            workspaces: rows.iter().map(api::Workspace::from).collect(),
+            workspaces,
             next_page_token,
         }
     }))

@@ -2,12 +2,14 @@
 
 use crate::domain::logo::Logo;
 use bytes::Bytes;
+use clientele_api::error::ErrorReason;
 use clientele_api::name::OrganizationRef;
 use clientele_api::{Error, Result};
 use clientele_service::scope::Scope;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The folder of all logos.
@@ -25,8 +27,8 @@ impl Logos {
         })
     }
 
-    /// Keeps the bytes of a logo; when this returns they are on the disk. Written also if they are there already: a sweep might be
-    /// about to take those away.
+    /// Keeps the bytes of a logo; when this returns they are on the disk. Written also if they are there already, so that
+    /// nothing depends on who else is about to take those away.
     pub async fn put(&self, scope: &Scope<OrganizationRef>, logo: &Logo, content: Bytes) -> Result<()> {
         let path = self.path(scope, logo);
         blocking(move || write_durably(&path, &content)).await
@@ -66,5 +68,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work)
         .await
         .map_err(Error::internal)?
-        .map_err(Error::internal)
+        .map_err(unavailable)
+}
+
+/// The disk is full, or the folder is not reachable: another try may succeed.
+fn unavailable(error: io::Error) -> Error {
+    Error::new(
+        ErrorReason::StorageUnavailable,
+        "the store of logos does not answer: try again",
+    )
+    .because(error)
+    .retry_after(Duration::from_secs(1))
 }

@@ -91,12 +91,14 @@ const CONSTRAINTS: &[Constraint] = &[
     Constraint {
         postgres: "organizations_name",
         sqlite: "organizations.workspace_uid, organizations.id",
+        field: "organization_id",
         reason: ErrorReason::ResourceExists,
         message: "an organization with this id exists: choose another id",
     },
     Constraint {
         postgres: "organizations_external_id",
         sqlite: "organizations.workspace_uid, organizations.external_id",
+        field: "organization.external_id",
         reason: ErrorReason::ExternalIdTaken,
         message: "another organization of the workspace has this external id",
     },

@@ -44,6 +44,7 @@ impl ActiveModelBehavior for ActiveModel {}
 const CONSTRAINTS: &[Constraint] = &[Constraint {
     postgres: "workspaces_id",
     sqlite: "workspaces.id",
+    field: "workspace_id",
     reason: ErrorReason::ResourceExists,
     message: "a workspace with this id exists: choose another id",
 }];

@@ -1,8 +1,10 @@
 //! Bad input costs its own request and nothing else: the right code, a reason, the field.
 
 use crate::{World, create, named};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use clientele_api::org::{CreateWorkspaceRequest, Organization};
+use clientele_api::org::{CreateWorkspaceRequest, ListOrganizationsRequest, Organization};
 use clientele_testkit::{Caller, on_both_engines, reason};
 use prost::Message;
 use serde_json::json;
@@ -184,6 +186,66 @@ async fn tokens_that_are_none_are_refused() {
                 .create_workspace(Caller::default().request(CreateWorkspaceRequest::default()))
                 .await
                 .is_err()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_database_refuses_does_not_get_there() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        for id in ["one", "two"] {
+            world.create_organization(id).await;
+        }
+        let list = async |request: ListOrganizationsRequest| {
+            let answer = world
+                .organizations()
+                .list_organizations(world.member.request(request))
+                .await;
+            answer.map(tonic::Response::into_inner)
+        };
+        let request = ListOrganizationsRequest {
+            parent: "workspaces/acme".into(),
+            page_size: 1,
+            order_by: "display_name".into(),
+            ..Default::default()
+        };
+        for filter in ["external_id = \"a\0\"", "external_id = \"a\\\0\""] {
+            let filtered = ListOrganizationsRequest {
+                filter: filter.into(),
+                ..request.clone()
+            };
+            assert_eq!(
+                reason(&list(filtered).await.unwrap_err()),
+                "INVALID_FIELDS",
+                "{filter:?}"
+            );
+        }
+        let token = list(request.clone()).await.unwrap().next_page_token;
+        let forged = URL_SAFE_NO_PAD.encode([URL_SAFE_NO_PAD.decode(token).unwrap(), vec![0]].concat());
+        let forged = ListOrganizationsRequest {
+            page_token: forged,
+            ..request
+        };
+        assert_eq!(reason(&list(forged).await.unwrap_err()), "PAGE_TOKEN_INVALID");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_fits_into_its_headers_whatever_was_sent() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        let paths: Vec<String> = (0..10_000).map(|at| format!("nothing{at}")).collect();
+        let name = "workspaces/acme/organizations/bakery";
+        let request = json!({ "organization": { "name": name }, "updateMask": paths.join(",") });
+        let update = "/clientele.org.v1.OrganizationService/UpdateOrganization";
+        let status = world.calls().call(update, &world.admin, request).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "INVALID_FIELDS")
         );
     })
     .await;

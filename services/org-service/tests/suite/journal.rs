@@ -204,6 +204,22 @@ async fn the_log_tells_who_did_what() {
 }
 
 #[tokio::test]
+async fn operators_list_what_was_done_above_workspaces() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let request = ListEntriesRequest::default();
+        let all = world.journal().list_entries(world.operator.request(request)).await;
+        let entries = all.unwrap().into_inner().entries;
+        assert_eq!(
+            resources(&entries),
+            [("workspaces/acme".to_owned(), 1, ChangeKind::Created)]
+        );
+        assert_eq!(entries[0].workspace, "");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_feed_begins_with_everything_and_goes_on_with_what_changes() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;

@@ -31,6 +31,20 @@ impl World {
     }
 }
 
+/// The checksum of PNG's chunks.
+fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| {
+        if crc & 1 == 1 {
+            0xedb8_8320 ^ (crc >> 1)
+        } else {
+            crc >> 1
+        }
+    };
+    !bytes
+        .iter()
+        .fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
+
 fn picture(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 7]))
@@ -110,13 +124,15 @@ async fn what_is_no_logo_is_refused_and_nothing_is_kept() {
         let png = picture(ImageFormat::Png, 100, 100);
         let mut wide = png.clone();
         wide[16..20].copy_from_slice(&20_000_u32.to_be_bytes());
+        let checksum = crc32(&wide[12..29]).to_be_bytes();
+        wide[29..33].copy_from_slice(&checksum);
         let truncated = png[..png.len() / 2].to_vec();
         let cases = [
             ("image/png", b"<svg/>".to_vec(), "IMAGE_INVALID"),
             ("image/png", truncated, "IMAGE_INVALID"),
             ("image/png", vec![7; 3 * 1024 * 1024], "IMAGE_INVALID"),
             ("image/jpeg", png.clone(), "IMAGE_INVALID"),
-            ("image/png", wide, "IMAGE_INVALID"),
+            ("image/png", wide.clone(), "IMAGE_INVALID"),
             ("image/bmp", png, "INVALID_FIELDS"),
             ("image/png", Vec::new(), "INVALID_FIELDS"),
         ];
@@ -128,6 +144,12 @@ async fn what_is_no_logo_is_refused_and_nothing_is_kept() {
                 "case {at}: {status:?}"
             );
         }
+        let status = world.put_logo("image/png", wide).await.unwrap_err();
+        let figures = status.get_details_error_info().unwrap().metadata;
+        assert_eq!(
+            (figures["width"].as_str(), figures["limit"].as_str()),
+            ("20000", "4096")
+        );
         let status = world.put_logo("image/png", vec![7; 3 * 1024 * 1024]).await.unwrap_err();
         let figures = status.get_details_error_info().unwrap().metadata;
         assert_eq!(

@@ -555,3 +555,45 @@ async fn pages_have_no_gaps_and_no_repeats_while_others_write() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_page_of_the_largest_organizations_can_be_received() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let annotations = (0..50).map(|at| (format!("key-{at}"), "ä".repeat(1000))).collect();
+        let large = Organization {
+            annotations,
+            ..named("Large")
+        };
+        for at in 0..45 {
+            let request = create(&format!("large-{at}"), large.clone());
+            world
+                .organizations()
+                .create_organization(world.admin.request(request))
+                .await
+                .unwrap();
+        }
+        // Both are read page by page to the end, through a client that takes gRPC's usual 4 MiB.
+        assert_eq!(world.list(Default::default()).await.unwrap().len(), 45);
+        let mut request = clientele_api::journal::ListEntriesRequest {
+            parent: "workspaces/acme".into(),
+            ..Default::default()
+        };
+        let mut entries = 0;
+        loop {
+            let page = world
+                .journal()
+                .list_entries(world.member.request(request.clone()))
+                .await
+                .unwrap()
+                .into_inner();
+            entries += page.entries.len();
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(entries, 45);
+    })
+    .await;
+}

@@ -4,11 +4,6 @@ use crate::World;
 use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
 use serde_json::json;
 
-const SERVICES: &[&str] = &[
-    "clientele.org.v1.WorkspaceService",
-    "clientele.org.v1.OrganizationService",
-    "clientele.journal.v1.JournalService",
-];
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
 /// One white pixel.
 const PIXEL: &str = "R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==";
@@ -18,7 +13,7 @@ async fn nobody_gets_what_the_policy_does_not_give() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         world.create_organization("bakery").await;
-        refuse_everybody_else(&world.calls(), &world.tokens, SERVICES, "acme", "bakery").await;
+        refuse_everybody_else(&world.calls(), &world.tokens, &world.running.services, "acme", "bakery").await;
     })
     .await;
 }
@@ -47,7 +42,7 @@ async fn every_mutation_happens_once() {
             on("/clientele.org.v1.OrganizationService/DeleteOrganization", bakery.clone()),
             on("/clientele.org.v1.OrganizationService/UndeleteOrganization", bakery),
         ];
-        replay_every_mutation(&world.calls(), &world.tokens, SERVICES, steps).await;
+        replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
     .await;
 }

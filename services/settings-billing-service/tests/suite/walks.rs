@@ -4,16 +4,11 @@ use crate::{ACME, BAKERY, World};
 use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
 use serde_json::json;
 
-const SERVICES: &[&str] = &[
-    "clientele.settings.v1.SettingsService",
-    "clientele.journal.v1.JournalService",
-];
-
 #[tokio::test]
 async fn nobody_gets_what_the_policy_does_not_give() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
-        refuse_everybody_else(&world.calls(), &world.tokens, SERVICES, "acme", "bakery").await;
+        refuse_everybody_else(&world.calls(), &world.tokens, &world.running.services, "acme", "bakery").await;
     })
     .await;
 }
@@ -40,7 +35,7 @@ async fn every_mutation_happens_once() {
             settings(json!({ "handoff": { "smartEnabled": true } })),
             defaults(json!({ "language": "it" })),
         ];
-        replay_every_mutation(&world.calls(), &world.tokens, SERVICES, steps).await;
+        replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
     .await;
 }

@@ -247,6 +247,11 @@ impl MigrationName for CreateProjections {
 
 #[async_trait::async_trait]
 impl MigrationTrait for CreateProjections {
+    /// All of it or nothing, on SQLite too: a migrator that is killed can be started again.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let (uuid, text, bytes) = match manager.get_database_backend() {
             sea_orm::DbBackend::Postgres => ("uuid", "text COLLATE \"C\"", "bytea"),

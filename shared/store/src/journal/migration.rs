@@ -84,6 +84,11 @@ INSERT INTO journal_state VALUES (1, 1, 0, 0, NULL);
 
 #[async_trait::async_trait]
 impl MigrationTrait for CreateJournal {
+    /// All of it or nothing, on SQLite too: a migrator that is killed can be started again.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let statements = match manager.get_database_backend() {
             DbBackend::Postgres => POSTGRES,

@@ -3,6 +3,7 @@
 use super::{Journal, Row, row, state};
 use crate::connect::db_error;
 use crate::cursor::{Cursor, Revision};
+use crate::page;
 use crate::tx::Position;
 use clientele_api::{Error, Result, Uid, error::ErrorReason};
 use sea_orm::entity::prelude::*;
@@ -62,7 +63,8 @@ impl Journal {
             .with("cursor", cursor))
     }
 
-    /// At most `scan` rows of the log below a cursor, newest first, of which those that `keep` wants, at most `limit`.
+    /// At most `scan` rows of the log below a cursor, newest first, of which those that `keep` wants, at most `limit`
+    /// and not more than a page may hold.
     pub async fn before(
         &self,
         filter: Filter,
@@ -76,6 +78,7 @@ impl Journal {
             next: below,
         };
         let mut scanned = 0;
+        let mut bytes = 0;
         while scanned < scan {
             let stretch = std::cmp::min(scan - scanned, 500);
             let mut select = filtered(filter)
@@ -94,11 +97,12 @@ impl Journal {
             let rows = select.all(self.db().read()).await.map_err(db_error)?;
             let found = rows.len() as u64;
             for row in rows {
-                if listing.rows.len() == limit {
+                if listing.rows.len() == limit || bytes > page::LARGEST {
                     return Ok(listing);
                 }
                 listing.next = Some(row.cursor());
                 if keep(&row) {
+                    bytes += row.changes.len();
                     listing.rows.push(row);
                 }
             }

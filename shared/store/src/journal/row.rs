@@ -66,6 +66,7 @@ impl ActiveModelBehavior for ActiveModel {}
 const CONSTRAINTS: &[Constraint] = &[Constraint {
     postgres: "journal_request",
     sqlite: "journal.workspace_uid, journal.request_id",
+    field: "request_id",
     reason: ErrorReason::RequestIdReused,
     message: "this request id was used before with another request",
 }];

@@ -43,6 +43,7 @@ pub(crate) const SQLITE: &str = "
 pub(crate) const CONSTRAINTS: &[Constraint] = &[Constraint {
     postgres: "account_name",
     sqlite: "account.name",
+    field: "",
     reason: ErrorReason::ResourceExists,
     message: "an account of this name exists",
 }];

@@ -1,13 +1,9 @@
-//! The product's recommended set-up over all three services, each following org-service.
+//! What one service answered binds in the others.
 
-#![cfg(test)]
-
-use assignment_service::AssignmentService;
+use crate::World;
 use clientele_api::access::StaffRole;
 use clientele_api::assignment::agent_service_client::AgentServiceClient;
-use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
 use clientele_api::assignment::{Agent, AssignAgentRequest, CheckAccessRequest, CreateAgentRequest, DenialReason};
-use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{
     CreateOrganizationRequest, CreateWorkspaceRequest, DeleteOrganizationRequest, Organization,
@@ -15,74 +11,8 @@ use clientele_api::org::{
 };
 use clientele_api::settings::settings_service_client::SettingsServiceClient;
 use clientele_api::settings::{GetSettingsRequest, HandoffValues, Settings, SettingsValues, UpdateSettingsRequest};
-use clientele_service::config::Config;
-use clientele_service::peer::OrgPeer;
-use clientele_testkit::{Caller, Database, Engine, Running, Tokens, on_both_engines, reason};
-use org_service::OrgService;
-use settings_billing_service::SettingsBillingService;
-use std::time::Duration;
-use tempfile::TempDir;
-use tonic::transport::Channel;
+use clientele_testkit::{Caller, on_both_engines, reason};
 use tonic::{Code, Response};
-
-/// All three services on databases of their own.
-struct World {
-    org: Running,
-    assignment: Running,
-    settings: Running,
-    tokens: Tokens,
-    _kept: (Vec<Database>, TempDir),
-}
-
-impl World {
-    async fn start(engine: Engine) -> Self {
-        let tokens = Tokens::create();
-        let databases = [
-            Database::create(engine).await,
-            Database::create(engine).await,
-            Database::create(engine).await,
-        ];
-        let config = |at: usize| Config {
-            drain_delay: Duration::ZERO,
-            ..Config::new(databases[at].url.clone(), tokens.issuers())
-        };
-        let logos = tempfile::tempdir().unwrap();
-        let org = Running::start(&OrgService {
-            config: config(0),
-            logos: logos.path().to_owned(),
-        })
-        .await;
-        let follow = |service| OrgPeer {
-            org_endpoint: format!("http://{}", org.address),
-            peer_token_file: tokens.service_file(service),
-        };
-        let assignment = Running::start(&AssignmentService {
-            config: config(1),
-            org: follow("assignment-service"),
-        })
-        .await;
-        let settings = Running::start(&SettingsBillingService {
-            config: config(2),
-            org: follow("settings-billing-service"),
-        })
-        .await;
-        Self {
-            org,
-            assignment,
-            settings,
-            tokens,
-            _kept: (databases.into(), logos),
-        }
-    }
-
-    async fn organizations(&self) -> OrganizationServiceClient<Channel> {
-        OrganizationServiceClient::new(self.org.channel().await)
-    }
-
-    async fn assignments(&self) -> AssignmentServiceClient<Channel> {
-        AssignmentServiceClient::new(self.assignment.channel().await)
-    }
-}
 
 /// The caller, who has now seen this answer.
 fn having_seen<T>(caller: &Caller, answer: &Response<T>) -> Caller {
