@@ -136,6 +136,16 @@ impl Error {
         &self.0.violations
     }
 
+    /// Whether it says that a resource of one of these types was not found.
+    pub fn is_about(&self, resource_types: &[&str]) -> bool {
+        let about = self
+            .0
+            .resource
+            .as_ref()
+            .is_some_and(|(resource_type, _)| resource_types.contains(resource_type));
+        about && self.0.reason == ErrorReason::ResourceNotFound
+    }
+
     /// The status code of its reason.
     pub fn code(&self) -> Code {
         code(self.0.reason)

@@ -37,7 +37,8 @@ struct Inner {
     journal: Journal,
     directory: Directory,
     followed: Vec<Followed>,
-    shares: Shares,
+    calls: Shares,
+    streams: Shares,
 }
 
 impl Admission {
@@ -48,7 +49,8 @@ impl Admission {
             journal,
             directory,
             followed,
-            shares: Shares::of(max_in_flight),
+            calls: Shares::of(max_in_flight),
+            streams: Shares::of(max_in_flight),
         }))
     }
 
@@ -127,10 +129,11 @@ impl Admission {
         Fut: Future<Output = Result<Answer<T>>>,
     {
         let scope = self.admit(passport, message, mark.clone(), validate_only).await?;
-        match work(scope.clone(), message.clone()).await {
-            Err(error) if error.code() == Code::NotFound && scope.call().remembered => {
-                if let Some(workspace) = &scope.call().workspace {
-                    self.0.directory.forget(workspace, scope.call().organization.as_ref());
+        let (remembered, workspace, organization) = scope.names();
+        match work(scope, message.clone()).await {
+            Err(error) if remembered && error.is_about(&["Workspace", "Organization"]) => {
+                if let Some(workspace) = workspace {
+                    self.0.directory.forget(&workspace, organization.as_ref());
                 }
                 let scope = self.admit(passport, message, mark, validate_only).await?;
                 work(scope, message.clone()).await
@@ -148,11 +151,14 @@ impl Admission {
     ) -> Result<Scope<On<Q>>> {
         let names = Names::read(message)?;
         allow(&passport.caller, Q::METHOD, &names)?;
+        let shares = if Q::METHOD.deadline.is_some() {
+            &self.0.calls
+        } else {
+            &self.0.streams
+        };
+        let place = shares.take(names.workspace.unwrap_or_default())?;
         self.wait(&passport.min_revision).await?;
         let resolved = self.resolve(&names).await?;
-        let workspace = resolved.workspace.as_ref().map_or(Uid::NIL, |workspace| workspace.uid);
-        // Streams have places of their own.
-        let place = Q::METHOD.deadline.map(|_| self.0.shares.take(workspace)).transpose()?;
         let on = Q::Level::on(resolved.workspace.clone(), resolved.organization.clone());
         let on = on.ok_or_else(|| Error::internal("a method's names do not give its level"))?;
         let call = Call {

@@ -19,6 +19,7 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -99,6 +100,9 @@ impl Rpcs {
     }
 }
 
+/// How long the connections to the database may take to close.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// A service that is ready to run.
 #[derive(Debug)]
 pub struct Built {
@@ -116,9 +120,14 @@ impl Built {
 
     /// Serves until `shutdown`, then ends calls, tasks and database in this order.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let served = self.server.run(listener, shutdown).await;
+        let served = tokio::select! {
+            served = self.server.run(listener, shutdown) => served,
+            () = self.stop.cancelled() => Err(anyhow!("a task in the background ended; the log says which and why")),
+        };
         self.stop.cancel();
-        self.db.close().await;
+        if tokio::time::timeout(CLOSE, self.db.close()).await.is_err() {
+            tracing::warn!("the database did not let go of its connections within {CLOSE:?}");
+        }
         served
     }
 }

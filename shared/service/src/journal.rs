@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::filter::{self, Operator, Term};
+use crate::scope::{Reach, Scope};
 use crate::status::status;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::journal_service_server::{JournalService, JournalServiceServer};
@@ -95,7 +96,7 @@ impl JournalService for JournalRpc {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let (scope, request) = self.admission.stream(request).await?;
-        let watcher = Watcher::start(self, scope.filter(), request).await.map_err(status)?;
+        let watcher = Watcher::start(self, scope, request).await.map_err(status)?;
         Ok(Response::new(Box::pin(futures::stream::try_unfold(
             watcher,
             async |mut watcher| {
@@ -187,6 +188,8 @@ struct Watcher {
     snapshots: &'static [SnapshotPage],
     drain: CancellationToken,
     filter: Filter,
+    /// Holds the stream's place.
+    _scope: Scope<Reach>,
     types: Vec<String>,
     at: WatchCursor,
     horizon: watch::Receiver<Cursor>,
@@ -197,7 +200,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn start(rpc: &JournalRpc, filter: Filter, request: WatchRequest) -> Result<Self> {
+    async fn start(rpc: &JournalRpc, scope: Scope<Reach>, request: WatchRequest) -> Result<Self> {
         let mut horizon = rpc.journal.horizon();
         let end = *horizon.borrow_and_update();
         let at = match request.start {
@@ -217,7 +220,8 @@ impl Watcher {
             journal: rpc.journal.clone(),
             snapshots: rpc.snapshots,
             drain: rpc.drain.clone(),
-            filter,
+            filter: scope.filter(),
+            _scope: scope,
             types: request.types,
             at,
             horizon,
@@ -241,6 +245,7 @@ impl Watcher {
 
     /// The next stretch of what exists; behind the last type, the checkpoint.
     async fn read_snapshots(&mut self, index: usize, after: Uid) -> Result<()> {
+        self.check_end()?; // before anything is read: the cursor of the error must not be ahead of what was sent
         let Some(page) = self.snapshots.get(index) else {
             self.at.snapshot = None;
             self.tell_position();
@@ -263,7 +268,7 @@ impl Watcher {
             Some(last) if more => (index, last),
             _ => (index + 1, Uid::NIL),
         });
-        self.check_end()
+        Ok(())
     }
 
     /// The next stretch of the changes; at the horizon, a checkpoint, and then waiting for it to move.
@@ -297,7 +302,7 @@ impl Watcher {
             return Ok(());
         }
         tokio::select! {
-            _ = self.horizon.changed() => {}
+            news = self.horizon.changed() => news.map_err(Error::internal)?, // nobody watches the end any more
             () = self.drain.cancelled() => {}
             () = tokio::time::sleep_until(self.end_of_life) => {}
             () = tokio::time::sleep(HEARTBEAT) => self.tell_position(),

@@ -29,7 +29,7 @@ pub(crate) struct Call {
     /// Names that were remembered rather than read: if they lead to nothing, they are resolved once more.
     pub(crate) remembered: bool,
     /// Held as long as anybody works on the call.
-    pub(crate) _place: Option<Place>,
+    pub(crate) _place: Place,
 }
 
 impl<L> Scope<L> {
@@ -40,8 +40,15 @@ impl<L> Scope<L> {
         }
     }
 
-    pub(crate) fn call(&self) -> &Call {
-        &self.call
+    /// Whether its names were remembered, and what they were resolved to.
+    pub(crate) fn names(&self) -> (bool, Option<WorkspaceRef>, Option<OrganizationRef>) {
+        let Call {
+            remembered,
+            workspace,
+            organization,
+            ..
+        } = &*self.call;
+        (*remembered, workspace.clone(), organization.clone())
     }
 
     /// Who calls, as the journal names actors.

@@ -1,7 +1,7 @@
 //! A fair share of the calls in flight for each workspace, so that a noisy one starves nobody.
 
 use clientele_api::error::ErrorReason;
-use clientele_api::{Error, Result, Uid};
+use clientele_api::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,14 +14,14 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Shares {
     places: usize,
-    taken: Arc<Mutex<HashMap<Uid, usize>>>,
+    taken: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 /// A place that a call holds; free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    workspace: Uid,
-    taken: Arc<Mutex<HashMap<Uid, usize>>>,
+    workspace: String,
+    taken: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 impl Shares {
@@ -32,10 +32,10 @@ impl Shares {
         }
     }
 
-    /// A place for a call on this workspace; nil for those above workspaces.
-    pub(crate) fn take(&self, workspace: Uid) -> Result<Place> {
+    /// A place for a call on the workspace with this id; empty for those above workspaces.
+    pub(crate) fn take(&self, workspace: &str) -> Result<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = taken.get(&workspace).copied().unwrap_or(0);
+        let held = taken.get(workspace).copied().unwrap_or(0);
         let workspaces = taken.len() + usize::from(held == 0);
         let share = (self.places / (workspaces + 1)).max(1);
         if held >= share {
@@ -44,9 +44,9 @@ impl Shares {
                 .with("limit", share)
                 .retry_after(RETRY));
         }
-        taken.insert(workspace, held + 1);
+        taken.insert(workspace.to_owned(), held + 1);
         Ok(Place {
-            workspace,
+            workspace: workspace.to_owned(),
             taken: self.taken.clone(),
         })
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_noisy_workspace_leaves_room_for_the_others() {
         let shares = Shares::of(12);
-        let (noisy, quiet) = (Uid::new(), Uid::new());
+        let (noisy, quiet) = ("noisy", "quiet");
         let mut places: Vec<Place> = (0..6).map(|_| shares.take(noisy).unwrap()).collect();
         assert_eq!(shares.take(noisy).unwrap_err().reason(), ErrorReason::Overloaded);
         let other: Vec<Place> = (0..4).map(|_| shares.take(quiet).unwrap()).collect();
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn everybody_has_at_least_one_place() {
         let shares = Shares::of(1);
-        let places: Vec<Place> = (0..5).map(|_| shares.take(Uid::new()).unwrap()).collect();
+        let places: Vec<Place> = (0..5).map(|at| shares.take(&at.to_string()).unwrap()).collect();
         assert_eq!(places.len(), 5);
     }
 }

@@ -10,6 +10,7 @@ pub mod migrate;
 pub mod names;
 pub mod page;
 pub mod read;
+mod tasks;
 pub mod tx;
 
 pub use connect::Db;

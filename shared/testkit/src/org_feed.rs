@@ -1,5 +1,6 @@
 //! The journal of an org-service that a test plays: what services that follow it are tested against.
 
+use clientele_api::error::ErrorReason;
 use clientele_api::journal::journal_service_server::{JournalService, JournalServiceServer};
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
@@ -8,7 +9,7 @@ use clientele_api::journal::{
 };
 use clientele_api::org::organization::State;
 use clientele_api::org::{Organization, OrganizationLimits, Workspace};
-use clientele_api::{Micros, Uid};
+use clientele_api::{Error, Micros, Uid};
 use futures::Stream;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -167,7 +168,7 @@ impl JournalService for Played {
                 let mut parts = cursor.split(['.', '~']).map(|part| part.parse::<i64>().unwrap_or(0));
                 let (of, _, seq) = (parts.next().unwrap(), parts.next(), parts.next().unwrap());
                 if of != epoch {
-                    return Err(Status::out_of_range("another life"));
+                    return Err(Error::new(ErrorReason::CursorOutOfRange, "another life").into());
                 }
                 usize::try_from(seq).unwrap()
             }

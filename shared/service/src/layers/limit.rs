@@ -17,12 +17,16 @@ use tower::Service;
 /// When to try again: most calls take far less, so that a place is free by then.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Streams that need no token (reflection, watching health) have so many places of their own: they can't take those of others.
+const STRANGERS: usize = 64;
+
 /// The places for calls and, apart from them, for streams: a stream keeps its place for hours.
 #[derive(Debug)]
 pub(super) struct Gates {
     limit: usize,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
 }
 
 impl Gates {
@@ -32,6 +36,7 @@ impl Gates {
             limit,
             calls: Arc::new(Semaphore::new(limit)),
             streams: Arc::new(Semaphore::new(limit)),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
         }
     }
 
@@ -44,7 +49,8 @@ impl Gates {
     /// A place for this call. Health checks need none: an overloaded server must not look dead.
     fn enter(&self, route: Route) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let gate = match route {
-            Route::Health(_) => return Ok(None),
+            Route::Health(_) if !route.is_stream() => return Ok(None),
+            Route::Health(_) | Route::Reflection(_) => &self.strangers,
             _ if route.is_stream() => &self.streams,
             _ => &self.calls,
         };
@@ -83,9 +89,11 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        match self.gates.enter(Route::of_request(&request)) {
+        let route = Route::of_request(&request);
+        match self.gates.enter(route) {
             Ok(place) => Either::Right(LimitFuture {
                 future: self.inner.call(request),
+                stream: route.is_stream(),
                 place,
             }),
             Err(error) => Either::Left(ready(Ok(refusal(error)))),
@@ -99,6 +107,7 @@ pin_project! {
     pub struct LimitFuture<F> {
         #[pin]
         future: F,
+        stream: bool,
         place: Option<OwnedSemaphorePermit>,
     }
 }
@@ -112,13 +121,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.future.poll(cx))?;
-        let place = this.place.take();
+        // The answer of a call is made by now: a client that does not read it holds no place.
+        let place = this.place.take().filter(|_| *this.stream);
         Poll::Ready(Ok(response.map(|body| LimitBody { body, place })))
     }
 }
 
 pin_project! {
-    /// The body of [`Limit`]: it keeps the place until it is sent.
+    /// The body of [`Limit`]: that of a stream keeps its place until it ends.
     #[derive(Debug, Default)]
     pub struct LimitBody<B> {
         #[pin]

@@ -4,27 +4,35 @@ use super::projection::{self, Batch};
 use super::{Followed, metrics::Metrics, parked, state};
 use crate::connect::Db;
 use crate::cursor::{Cursor, WatchCursor};
-use crate::tx::{self, Mode, Tx};
+use crate::tasks;
+use crate::tx::{self, Mode, Tx, TxFn};
 use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
-use clientele_api::journal::{Entry, InitialState, WatchRequest};
+use clientele_api::journal::{Checkpoint, Entry, InitialState, WatchRequest, WatchResponse};
 use clientele_api::{Error, Result, error::ErrorReason};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
-use tracing::Instrument as _;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::StatusExt as _;
+use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// At most this many entries in one transaction.
 const BATCH: usize = 200;
 /// A stream that is silent this long is dead: checkpoints come every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(40);
+/// A message holds a whole mutation; what the peer could write, this must be able to read.
+const LARGEST: usize = 64 * 1024 * 1024;
+/// While nothing happens, the cursor is stored this often: the horizon of a busy cluster moves all the time.
+const STORE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before starting again, growing between these.
 const PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(5);
 
@@ -45,7 +53,7 @@ pub struct Follower {
     peer: Peer,
     db: Db,
     channel: Channel,
-    applied: watch::Sender<Option<Cursor>>,
+    applied: Arc<watch::Sender<Option<Cursor>>>,
     metrics: Metrics,
 }
 
@@ -53,19 +61,15 @@ pub struct Follower {
 enum End {
     /// Go on from the stored cursor.
     Resume(String),
-    /// The cursor is of another life of the peer: read everything anew.
-    StartAnew,
+    /// The cursor in this state is of another life of the peer: read everything anew.
+    StartAnew(state::Model),
 }
 
 impl Follower {
     /// Begins to follow, until `stop`; answers how far the peer is known here.
     pub async fn start(db: &Db, peer: Peer, stop: CancellationToken) -> Result<Followed> {
-        let (applied, known) = watch::channel(super::stored_cursor(db, peer.service).await?);
-        let followed = Followed {
-            service: peer.service,
-            db: db.clone(),
-            applied: known,
-        };
+        let applied = Arc::new(watch::Sender::new(super::stored_cursor(db, peer.service).await?));
+        let followed = Followed::new(peer.service, db, applied.clone());
         let follower = Self {
             channel: peer.endpoint.connect_lazy(),
             db: db.clone(),
@@ -73,7 +77,7 @@ impl Follower {
             metrics: Metrics::new(peer.service),
             peer,
         };
-        tokio::spawn(stop.run_until_cancelled_owned(follower.run()));
+        tasks::spawn(stop, follower.run());
         Ok(followed)
     }
 
@@ -86,15 +90,14 @@ impl Follower {
                 .follow()
                 .await
                 .unwrap_or_else(|error| End::Resume(format!("{error:?}")));
-            self.db.note_rename(); // another replica may have been faster, with whatever it heard
             if *self.applied.borrow() != known {
                 pause = *PAUSE.start();
             }
             match end {
                 End::Resume(why) => tracing::info!(service, why, "following begins again"),
-                End::StartAnew => {
+                End::StartAnew(refused) => {
                     tracing::warn!(service, "the journal was restored or cut: everything is read anew");
-                    if let Err(error) = self.start_anew().await {
+                    if let Err(error) = self.start_anew(refused).await {
                         tracing::warn!(service, %error, cause = error.cause(), "can't start anew yet");
                     }
                 }
@@ -107,79 +110,138 @@ impl Follower {
     /// Watches from the stored cursor until the stream ends.
     async fn follow(&self) -> Result<End> {
         let mut at = state::read(self.db.read(), self.peer.service).await?;
+        self.db.note_rename(); // another replica may have been faster, with whatever it heard
+        let mut stored = Instant::now();
+        let mut stream = match timeout(SILENCE, self.watch(&at)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Ok(end(&status, at)),
+            Err(_) => return Ok(End::Resume("the peer does not answer".into())),
+        };
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let item = match timeout(SILENCE, stream.message()).await {
+                Ok(Ok(Some(response))) => response.item,
+                Ok(Ok(None)) => return Ok(End::Resume("the stream ended".into())),
+                Ok(Err(status)) => return Ok(end(&status, at)),
+                Err(_) => return Ok(End::Resume("the stream is silent".into())),
+            };
+            self.metrics.hear();
+            match item {
+                Some(Item::Entry(entry)) => {
+                    entries.push(entry);
+                    if entries.len() == BATCH {
+                        at = self.apply_entries(at, std::mem::take(&mut entries)).await?;
+                        stored = Instant::now();
+                    }
+                }
+                Some(Item::Checkpoint(Checkpoint { cursor })) => {
+                    let Some(cursor) = Cursor::parse(&cursor) else {
+                        return Ok(End::Resume(format!("{cursor:?} is no cursor")));
+                    };
+                    if entries.is_empty() && at.is_settled() && stored.elapsed() < STORE_EVERY {
+                        // Nothing but time has passed: not worth a commit.
+                        self.applied.send_replace(Some(cursor));
+                        continue;
+                    }
+                    at = self.apply_checkpoint(at, std::mem::take(&mut entries), cursor).await?;
+                    stored = Instant::now();
+                }
+                None => {} // of a newer version of the API
+            }
+        }
+    }
+
+    async fn watch(&self, at: &state::Model) -> Result<Response<Streaming<WatchResponse>>, Status> {
+        let token = tokio::fs::read_to_string(&self.peer.token_file)
+            .await
+            .map_err(|error| {
+                let file = self.peer.token_file.display();
+                Status::unavailable(format!("the token file {file} can't be read: {error}"))
+            })?;
+        let bearer = format!("Bearer {}", token.trim()).parse();
+        let bearer = bearer.map_err(|_| Status::unavailable("the token file holds no token"))?;
         let start = match at.watch_cursor() {
             Some(cursor) => Start::Cursor(cursor.to_string()),
             None => Start::InitialState(InitialState {}),
         };
-        let mut stream = match self.watch(start).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Ok(end(&status)),
-        };
-        let mut entries: Vec<Entry> = Vec::new();
-        loop {
-            let item = match tokio::time::timeout(SILENCE, stream.message()).await {
-                Ok(Ok(Some(response))) => {
-                    self.metrics.hear();
-                    response.item
-                }
-                Ok(Ok(None)) => return Ok(End::Resume("the stream ended".into())),
-                Ok(Err(status)) => return Ok(end(&status)),
-                Err(_) => return Ok(End::Resume("the stream is silent".into())),
-            };
-            let cursor = match item {
-                Some(Item::Entry(entry)) => {
-                    let cursor = entry.cursor.clone();
-                    entries.push(entry);
-                    if entries.len() < BATCH {
-                        continue;
-                    }
-                    cursor
-                }
-                Some(Item::Checkpoint(checkpoint)) => checkpoint.cursor,
-                None => continue, // of a newer version of the API
-            };
-            let Some(cursor) = WatchCursor::parse(&cursor) else {
-                return Ok(End::Resume(format!("{cursor:?} is no cursor")));
-            };
-            at = self.apply(at, std::mem::take(&mut entries), cursor).await?;
-        }
-    }
-
-    async fn watch(
-        &self,
-        start: Start,
-    ) -> Result<tonic::Response<tonic::Streaming<clientele_api::journal::WatchResponse>>, Status> {
-        let token = tokio::fs::read_to_string(&self.peer.token_file)
-            .await
-            .map_err(|error| {
-                Status::unavailable(format!(
-                    "the token file {} can't be read: {error}",
-                    self.peer.token_file.display()
-                ))
-            })?;
         let types = projection::TYPES.iter().map(|&name| name.to_owned()).collect();
         let mut request = Request::new(WatchRequest {
             start: Some(start),
             types,
             parent: String::new(),
         });
-        let bearer = format!("Bearer {}", token.trim())
-            .parse()
-            .map_err(|_| Status::unavailable("the token file holds no token"))?;
         request.metadata_mut().insert("authorization", bearer);
-        JournalServiceClient::new(self.channel.clone()).watch(request).await
+        let mut client = JournalServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST);
+        client.watch(request).await
     }
 
-    /// Writes what the entries say, and the cursor, if it is still the one that they were read from.
-    async fn apply(&self, from: state::Model, entries: Vec<Entry>, to: WatchCursor) -> Result<state::Model> {
-        let span = tracing::info_span!("follow", service = self.peer.service, entries = entries.len());
-        for context in entries.iter().filter_map(|entry| span_context(&entry.traceparent)) {
-            span.add_link(context);
+    /// Writes what the entries say, up to the cursor of the last one.
+    async fn apply_entries(&self, from: state::Model, entries: Vec<Entry>) -> Result<state::Model> {
+        let Some(last) = entries.last() else { return Ok(from) };
+        let to = WatchCursor::parse(&last.cursor)
+            .ok_or_else(|| Error::internal(format!("{:?} is no cursor", last.cursor)))?;
+        self.apply(from, entries, to).await
+    }
+
+    /// Writes what the entries say, up to a checkpoint. At the first checkpoint after everything was read anew, what that did not name
+    /// is swept out.
+    async fn apply_checkpoint(&self, from: state::Model, entries: Vec<Entry>, to: Cursor) -> Result<state::Model> {
+        if from.is_settled() {
+            return self.apply(from, entries, WatchCursor::at(to)).await;
         }
-        let finished = from.watch_cursor().is_none_or(|cursor| cursor.snapshot.is_some()) && to.snapshot.is_none();
-        let batch = Batch::read(&entries, from.bootstrap);
+        let from = self.apply_entries(from, entries).await?;
+        projection::sweep(&self.db, from.bootstrap).await?;
+        let next = self.apply(from, Vec::new(), WatchCursor::at(to)).await?;
+        self.db.note_rename();
+        Ok(next)
+    }
+
+    /// Writes what the entries say, and the cursor. Where another replica follows too and was faster, goes on from what it wrote:
+    /// versions make the overlap harmless.
+    async fn apply(&self, mut from: state::Model, entries: Vec<Entry>, to: WatchCursor) -> Result<state::Model> {
+        let batch = Arc::new(Batch::read(&entries, from.bootstrap));
+        self.tell_poisoned(&batch);
+        let span = span(self.peer.service, &entries);
+        loop {
+            let next = state::Model {
+                cursor: Some(to.to_string()),
+                ..from.clone()
+            };
+            let unit = unit(from.clone(), next.clone(), batch.clone(), self.peer.service);
+            let Some(theirs) = tx::run(&self.db, Mode::Commit, unit)
+                .instrument(span.clone())
+                .await?
+                .value
+            else {
+                if batch.frees_names() {
+                    self.db.note_rename();
+                }
+                self.metrics.applied(&entries);
+                self.applied.send_replace(next.checkpoint());
+                return Ok(next);
+            };
+            if theirs.bootstrap != from.bootstrap {
+                return Err(Error::new(
+                    ErrorReason::Contention,
+                    "another replica reads everything anew",
+                ));
+            }
+            self.db.note_rename();
+            if theirs
+                .checkpoint()
+                .is_some_and(|known| to.snapshot.is_some() || known >= to.cursor)
+            {
+                self.applied.send_replace(theirs.checkpoint());
+                return Ok(theirs);
+            }
+            from = theirs;
+        }
+    }
+
+    fn tell_poisoned(&self, batch: &Batch) {
+        let service = self.peer.service;
         for change in &batch.poisoned {
-            let (service, resource, version) = (self.peer.service, &change.resource, change.version);
+            let (resource, version) = (&change.resource, change.version);
             tracing::error!(
                 service,
                 resource,
@@ -187,48 +249,21 @@ impl Follower {
                 "a change can't be understood and is parked; a later one of its resource supersedes it"
             );
         }
-        let poisoned = batch.poisoned.len();
-        let renames = finished || batch.frees_names();
-        let parked = parked::park(self.peer.service, &batch.poisoned);
-        let next = state::Model {
-            cursor: Some(to.to_string()),
-            ..from.clone()
-        };
-        let stored = next.clone();
-        let unit = async move |tx: &Tx| {
-            if state::read(tx, &from.service).await? != from {
-                return Err(Error::new(ErrorReason::Contention, "another replica follows too"));
-            }
-            move_cursor(tx, &from, &stored);
-            for write in batch
-                .writes(finished.then_some(from.bootstrap))
-                .into_iter()
-                .chain(parked)
-            {
-                tx.write(write, &[]);
-            }
-            Ok(())
-        };
-        tx::run(&self.db, Mode::Commit, unit).instrument(span).await?;
-        if renames {
-            self.db.note_rename();
-        }
-        self.metrics.applied(&entries);
-        self.metrics.poisoned(poisoned);
-        self.applied.send_replace(to.snapshot.is_none().then_some(to.cursor));
-        Ok(next)
+        self.metrics.poisoned(batch.poisoned.len());
     }
 
-    /// Forgets the cursor: the next stream begins with everything that exists, under a new number.
-    async fn start_anew(&self) -> Result<()> {
-        let from = state::read(self.db.read(), self.peer.service).await?;
+    /// Forgets the cursor that was refused: the next stream begins with everything that exists, under a new number. Another replica may
+    /// have done that already.
+    async fn start_anew(&self, refused: state::Model) -> Result<()> {
         let next = state::Model {
             cursor: None,
-            bootstrap: from.bootstrap + 1,
-            ..from.clone()
+            bootstrap: refused.bootstrap + 1,
+            ..refused.clone()
         };
         let unit = async move |tx: &Tx| {
-            move_cursor(tx, &from, &next);
+            if state::read(tx, &refused.service).await? == refused {
+                move_cursor(tx, &refused, &next);
+            }
             Ok(())
         };
         tx::run(&self.db, Mode::Commit, unit).await?;
@@ -237,11 +272,48 @@ impl Follower {
     }
 }
 
-fn end(status: &Status) -> End {
-    match status.code() {
-        Code::OutOfRange => End::StartAnew,
-        code => End::Resume(format!("{code:?}: {}", status.message())),
+/// Cursor and projections in one transaction, if the cursor is still what it was; else what it is now.
+fn unit(
+    from: state::Model,
+    next: state::Model,
+    batch: Arc<Batch>,
+    service: &'static str,
+) -> impl AsyncFnOnce(&Tx) -> Result<Option<state::Model>> + for<'t> TxFn<'t, Option<state::Model>> + Clone + 'static {
+    async move |tx: &Tx| {
+        let now = state::read(tx, service).await?;
+        if now != from {
+            return Ok(Some(now));
+        }
+        move_cursor(tx, &from, &next);
+        for write in batch.writes().into_iter().chain(parked::park(service, &batch.poisoned)) {
+            tx.write(write, &[]);
+        }
+        Ok(None)
     }
+}
+
+/// The span of applying these entries, linked to the traces that caused them; none unless one of them is recorded.
+fn span(service: &'static str, entries: &[Entry]) -> Span {
+    let causes: Vec<SpanContext> = entries
+        .iter()
+        .filter_map(|entry| span_context(&entry.traceparent))
+        .collect();
+    if causes.is_empty() {
+        return Span::none();
+    }
+    let span = tracing::info_span!(target: "clientele::root", "follow", service, entries = entries.len());
+    for cause in causes {
+        span.add_link(cause);
+    }
+    span
+}
+
+fn end(status: &Status, at: state::Model) -> End {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    if status.code() == Code::OutOfRange && reason.as_deref() == Some(ErrorReason::CursorOutOfRange.short_name()) {
+        return End::StartAnew(at);
+    }
+    End::Resume(format!("{:?}: {}", status.code(), status.message()))
 }
 
 /// Compare and set: the row must still be what it was.

@@ -16,8 +16,9 @@ pub(crate) use state::{cursor_of, stored as stored_cursor};
 use crate::connect::Db;
 use crate::cursor::Cursor;
 use clientele_api::{Error, Result, error::ErrorReason};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// How long a call waits for this service to hear of the revision that it asks for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -29,10 +30,21 @@ const LOOK: Duration = Duration::from_millis(25);
 pub struct Followed {
     service: &'static str,
     db: Db,
-    applied: watch::Receiver<Option<Cursor>>,
+    applied: Arc<watch::Sender<Option<Cursor>>>,
+    /// Held by the one of the waiting calls that looks into the database for all of them.
+    looking: Arc<Mutex<()>>,
 }
 
 impl Followed {
+    fn new(service: &'static str, db: &Db, applied: Arc<watch::Sender<Option<Cursor>>>) -> Self {
+        Self {
+            service,
+            db: db.clone(),
+            applied,
+            looking: Arc::default(),
+        }
+    }
+
     /// The service that is followed.
     pub fn service(&self) -> &'static str {
         self.service
@@ -40,33 +52,41 @@ impl Followed {
 
     /// Waits until everything up to `epoch.n` of the followed service is known here, at most two seconds.
     pub async fn wait(&self, epoch: i64, n: i64) -> Result<()> {
-        tokio::time::timeout(PATIENCE, self.until_known(epoch, n))
-            .await
-            .map_err(|_| {
-                let message = format!(
-                    "this service has not yet heard of {}={epoch}.{n}: try again",
-                    self.service
-                );
-                Error::new(ErrorReason::NotCaughtUp, message)
-                    .with("service", self.service)
-                    .retry_after(Duration::from_millis(500))
-            })?
-    }
-
-    async fn until_known(&self, epoch: i64, n: i64) -> Result<()> {
         let knows = |cursor: &Option<Cursor>| {
             cursor.is_some_and(|cursor| cursor.epoch > epoch || (cursor.epoch == epoch && cursor.includes(n)))
         };
-        let mut applied = self.applied.clone();
+        let mut applied = self.applied.subscribe();
+        let known = async {
+            tokio::select! {
+                known = applied.wait_for(knows) => known.map(drop).map_err(Error::internal),
+                error = self.look() => Err(error),
+            }
+        };
+        tokio::time::timeout(PATIENCE, known).await.map_err(|_| {
+            let message = format!(
+                "this service has not yet heard of {}={epoch}.{n}: try again",
+                self.service
+            );
+            Error::new(ErrorReason::NotCaughtUp, message)
+                .with("service", self.service)
+                .retry_after(Duration::from_millis(500))
+        })?
+    }
+
+    /// Looks again and again whether another replica has heard more; ends only if that fails.
+    async fn look(&self) -> Error {
         loop {
-            if knows(&applied.borrow_and_update()) {
-                return Ok(());
+            let looking = self.looking.lock().await;
+            let stored = match stored_cursor(&self.db, self.service).await {
+                Ok(stored) => stored,
+                Err(error) => return error,
+            };
+            if stored > *self.applied.borrow() {
+                self.db.note_rename(); // only the other replica knows what it heard
+                self.applied.send_replace(stored);
             }
-            if knows(&stored_cursor(&self.db, self.service).await?) {
-                self.db.note_rename(); // another replica heard of it, and only it knows what that was
-                return Ok(());
-            }
-            let _ = tokio::time::timeout(LOOK, applied.changed()).await; // either way it looks again
+            tokio::time::sleep(LOOK).await;
+            drop(looking);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What is kept of org-service: which workspaces and organizations exist, and what other services must enforce of them.
 
-use crate::connect::db_error;
+use crate::connect::{Db, db_error};
 use crate::names::Tables;
-use crate::tx::Write;
+use crate::tx::{self, Mode, Tx, Write};
 use clientele_api::journal::{Change, ChangeKind, Entry};
 use clientele_api::name::Parts;
 use clientele_api::org::{Organization, Workspace, organization::State};
@@ -10,7 +10,7 @@ use clientele_api::{Result, Uid};
 use prost::{Message, Name};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, IntoIden, OnConflict};
-use sea_orm::{EntityTrait, QueryTrait};
+use sea_orm::{EntityTrait, QuerySelect, QueryTrait};
 use sea_orm_migration::prelude::{MigrationName, MigrationTrait, SchemaManager};
 use std::collections::BTreeMap;
 
@@ -111,6 +111,7 @@ pub async fn organization(on: &impl ConnectionTrait, uid: Uid) -> Result<Option<
 pub(super) struct Batch {
     workspaces: BTreeMap<Uuid, workspaces::Model>,
     organizations: BTreeMap<Uuid, organizations::Model>,
+    bootstrap: i64,
     /// What could not be understood.
     pub(super) poisoned: Vec<Change>,
 }
@@ -118,7 +119,10 @@ pub(super) struct Batch {
 impl Batch {
     /// Reads the entries; their rows carry the number of this bootstrap.
     pub(super) fn read(entries: &[Entry], bootstrap: i64) -> Self {
-        let mut batch = Self::default();
+        let mut batch = Self {
+            bootstrap,
+            ..Self::default()
+        };
         for entry in entries {
             for change in &entry.changes {
                 if batch.add(entry, change, bootstrap).is_none() {
@@ -167,8 +171,8 @@ impl Batch {
         self.workspaces.values().any(|row| row.id.is_none()) || self.organizations.values().any(|row| row.id.is_none())
     }
 
-    /// The statements; after a whole bootstrap also those that sweep out what it did not name.
-    pub(super) fn writes(&self, swept_below: Option<i64>) -> Vec<Write> {
+    /// The statements. What could not be understood exists all the same: it must not be swept out.
+    pub(super) fn writes(&self) -> Vec<Write> {
         let mut writes = Vec::new();
         writes.extend(upsert(
             self.workspaces.values().cloned().map(workspaces::ActiveModel::from),
@@ -181,16 +185,23 @@ impl Batch {
                 .map(organizations::ActiveModel::from),
             organizations::Column::Uid,
         ));
-        if let Some(bootstrap) = swept_below {
-            writes.push(sweep::<workspaces::Entity>(
-                workspaces::Column::Id,
+        let poisoned: Vec<Uuid> = self
+            .poisoned
+            .iter()
+            .filter_map(|change| Some(Uid::parse(&change.uid)?.0))
+            .collect();
+        if !poisoned.is_empty() {
+            writes.push(raise::<workspaces::Entity>(
+                workspaces::Column::Uid,
                 workspaces::Column::Bootstrap,
-                bootstrap,
+                &poisoned,
+                self.bootstrap,
             ));
-            writes.push(sweep::<organizations::Entity>(
-                organizations::Column::Id,
+            writes.push(raise::<organizations::Entity>(
+                organizations::Column::Uid,
                 organizations::Column::Bootstrap,
-                bootstrap,
+                &poisoned,
+                self.bootstrap,
             ));
         }
         writes
@@ -227,12 +238,56 @@ where
     Some(QueryTrait::query(&mut insert).to_owned().into())
 }
 
-/// What the bootstrap did not name is gone: it keeps its row, without a name.
-fn sweep<E: EntityTrait>(id: E::Column, number: E::Column, bootstrap: i64) -> Write {
+/// Notes that this bootstrap has heard of these.
+fn raise<E: EntityTrait>(uid: E::Column, number: E::Column, uids: &[Uuid], bootstrap: i64) -> Write {
     let mut update = E::update_many()
-        .col_expr(id, Expr::val(Option::<String>::None))
-        .filter(number.lt(bootstrap));
+        .col_expr(number, Expr::val(bootstrap))
+        .filter(uid.is_in(uids.iter().copied()));
     QueryTrait::query(&mut update).to_owned().into()
+}
+
+/// What the bootstrap did not name is gone: it keeps its row, without a name. A stretch at a time, since a transaction must not be long.
+pub(super) async fn sweep(db: &Db, bootstrap: i64) -> Result<()> {
+    sweep_table::<workspaces::Entity>(
+        db,
+        workspaces::Column::Uid,
+        workspaces::Column::Id,
+        workspaces::Column::Bootstrap,
+        bootstrap,
+    )
+    .await?;
+    sweep_table::<organizations::Entity>(
+        db,
+        organizations::Column::Uid,
+        organizations::Column::Id,
+        organizations::Column::Bootstrap,
+        bootstrap,
+    )
+    .await
+}
+
+async fn sweep_table<E: EntityTrait>(
+    db: &Db,
+    uid: E::Column,
+    id: E::Column,
+    number: E::Column,
+    bootstrap: i64,
+) -> Result<()> {
+    loop {
+        let unnamed = E::find()
+            .select_only()
+            .column(uid)
+            .filter(number.lt(bootstrap))
+            .filter(id.is_not_null())
+            .limit(1_000);
+        let sweep = E::update_many()
+            .col_expr(id, Expr::val(Option::<String>::None))
+            .filter(uid.in_subquery(unnamed.into_query()));
+        let unit = async move |tx: &Tx| Ok(sweep.exec(tx).await.map_err(db_error)?.rows_affected);
+        if tx::run(db, Mode::Commit, unit).await?.value == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Creates the projections of org-service, and the cursors of followers.

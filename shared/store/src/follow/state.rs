@@ -25,6 +25,16 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
+    /// The checkpoint up to which everything is known. None: not yet, or everything is being read anew.
+    pub(super) fn checkpoint(&self) -> Option<Cursor> {
+        self.cursor.as_deref().and_then(Cursor::parse)
+    }
+
+    /// Whether everything has been read once.
+    pub(super) fn is_settled(&self) -> bool {
+        self.checkpoint().is_some()
+    }
+
     /// The cursor to go on from.
     pub(super) fn watch_cursor(&self) -> Option<WatchCursor> {
         self.cursor.as_deref().and_then(WatchCursor::parse)
@@ -43,11 +53,7 @@ pub(super) async fn read(on: &impl ConnectionTrait, service: &str) -> Result<Mod
 
 /// The checkpoint up to which a service is known here. None: not yet, or everything is being read anew.
 pub(crate) async fn stored(db: &Db, service: &str) -> Result<Option<Cursor>> {
-    Ok(read(db.read(), service)
-        .await?
-        .cursor
-        .as_deref()
-        .and_then(Cursor::parse))
+    Ok(read(db.read(), service).await?.checkpoint())
 }
 
 /// A scalar subquery for that checkpoint's text.

@@ -18,6 +18,7 @@ use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Result, Uid};
 use prost::Message;
 use std::sync::Arc;
+use tail::Tail;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -95,6 +96,7 @@ pub struct Journal(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     db: Db,
+    tail: Tail,
     horizon: watch::Receiver<Cursor>,
 }
 
@@ -102,9 +104,11 @@ impl Journal {
     /// Finds out which life of the database this is and begins to watch the end of the journal, until `stop`.
     pub async fn open(db: &Db, stop: CancellationToken) -> Result<Self> {
         let epoch = state::enter(db).await?;
-        let horizon = tail::start(db.clone(), epoch, stop).await?;
+        let tail = Tail::new(db);
+        let horizon = tail.clone().start(epoch, stop).await?;
         Ok(Self(Arc::new(Inner {
             db: db.clone(),
+            tail,
             horizon,
         })))
     }
@@ -136,7 +140,7 @@ impl Journal {
         } else {
             Mode::Commit
         };
-        let remembered = async move |tx: &Tx| remember(tx, unit, epoch, &author).await;
+        let remembered = async move |tx: &Tx| remember(tx, unit, &author).await;
         let done = tx::run(self.db(), mode, remembered).await?;
         let revision = match done.position {
             Some(position) => {
@@ -154,13 +158,13 @@ impl Journal {
 }
 
 /// Runs the unit and collects the row that remembers it.
-async fn remember<T, F>(tx: &Tx, unit: F, epoch: i64, author: &Author) -> Result<Recorded<T>>
+async fn remember<T, F>(tx: &Tx, unit: F, author: &Author) -> Result<Recorded<T>>
 where
     T: Message,
     F: for<'t> TxFn<'t, Recorded<T>>,
 {
     let recorded = unit(tx).await?;
-    if let Some(rows) = row::append(epoch, author, &recorded) {
+    if let Some(rows) = row::append(author, &recorded) {
         tx.append(rows);
     }
     Ok(recorded)

@@ -36,12 +36,20 @@ impl Journal {
     pub async fn after(&self, filter: Filter, from: Cursor, horizon: Cursor, limit: u64) -> Result<Vec<Row>> {
         let select = filtered(filter)
             .filter(row::Column::Epoch.eq(horizon.epoch))
-            .filter(position().gt(values(from.position)))
-            .filter(position().lte(values(horizon.position)))
-            .order_by_asc(row::Column::Epoch)
-            .order_by_asc(row::Column::Xid)
-            .order_by_asc(row::Column::Seq)
             .limit(limit);
+        let select = match self.db().backend() {
+            DbBackend::Postgres => select
+                .filter(position().gt(values(from.position)))
+                .filter(position().lte(values(horizon.position)))
+                .order_by_asc(row::Column::Xid)
+                .order_by_asc(row::Column::Seq),
+            // xid is 0: named as a value, so that the indexes are followed, and without a filter the key, which is seq alone
+            _ => select
+                .filter(row::Column::Xid.eq(0))
+                .filter(row::Column::Seq.gt(from.position.seq))
+                .filter(row::Column::Seq.lte(horizon.position.seq))
+                .order_by_asc(row::Column::Seq),
+        };
         select.all(self.db().read()).await.map_err(db_error)
     }
 
@@ -53,7 +61,10 @@ impl Journal {
             seq: state.floor_seq,
         };
         let end = self.newest().await?.unwrap_or(Position { xid: 0, seq: 0 });
-        let horizon = self.0.horizon.borrow().position;
+        let mut horizon = self.0.horizon.borrow().position;
+        if cursor.position > horizon {
+            horizon = self.0.tail.position().await?; // another replica may have seen more than we have yet
+        }
         if cursor.epoch == state.epoch && cursor.position >= floor && cursor.position <= end.max(horizon) {
             return Ok(());
         }
@@ -81,19 +92,7 @@ impl Journal {
         let mut bytes = 0;
         while scanned < scan {
             let stretch = std::cmp::min(scan - scanned, 500);
-            let mut select = filtered(filter)
-                .order_by_desc(row::Column::Epoch)
-                .order_by_desc(row::Column::Xid)
-                .order_by_desc(row::Column::Seq)
-                .limit(stretch);
-            if let Some(below) = listing.next {
-                let key = Expr::tuple([
-                    Expr::val(below.epoch),
-                    Expr::val(below.position.xid),
-                    Expr::val(below.position.seq),
-                ]);
-                select = select.filter(full_position().lt(key));
-            }
+            let select = newest_of(filter, self.db().backend(), listing.next).limit(stretch);
             let rows = select.all(self.db().read()).await.map_err(db_error)?;
             let found = rows.len() as u64;
             for row in rows {
@@ -180,6 +179,25 @@ fn filtered(filter: Filter) -> Select<row::Entity> {
         Filter::Workspace(uid) => row::Entity::find().filter(row::Column::WorkspaceUid.eq(uid.0)),
         Filter::Organization(uid) => row::Entity::find().filter(row::Column::OrganizationUid.eq(uid.0)),
     }
+}
+
+/// The rows below a cursor, newest first. On SQLite seq alone says which is newer, across epochs too, and it is the key.
+fn newest_of(filter: Filter, backend: DbBackend, below: Option<Cursor>) -> Select<row::Entity> {
+    let select = filtered(filter);
+    if backend == DbBackend::Sqlite && filter == Filter::All {
+        let select = select.order_by_desc(row::Column::Seq);
+        return match below {
+            Some(below) => select.filter(row::Column::Seq.lt(below.position.seq)),
+            None => select,
+        };
+    }
+    let select = select
+        .order_by_desc(row::Column::Epoch)
+        .order_by_desc(row::Column::Xid)
+        .order_by_desc(row::Column::Seq);
+    let Some(below) = below else { return select };
+    let key = [below.epoch, below.position.xid, below.position.seq].map(Expr::val);
+    select.filter(full_position().lt(Expr::tuple(key)))
 }
 
 fn position() -> Expr {

@@ -72,14 +72,13 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
 }];
 
 /// The row that remembers a mutation; None where nothing changed and there is no request id to remember.
-pub(super) fn append<T: Message>(epoch: i64, author: &Author, recorded: &Recorded<T>) -> Option<Append> {
+pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Option<Append> {
     if recorded.changes.is_empty() && author.request.is_none() {
         return None;
     }
     let organization = recorded.organization.as_ref().or(author.organization.as_ref());
     let request = author.request.as_ref().filter(|_| !author.validate_only);
-    let values: [(Column, Value); 14] = [
-        (Column::Epoch, epoch.into()),
+    let values: [(Column, Value); 13] = [
         (Column::MutationId, Uuid::now_v7().into()),
         (Column::WorkspaceUid, author.workspace_uid().0.into()),
         (
@@ -114,10 +113,15 @@ pub(super) fn append<T: Message>(epoch: i64, author: &Author, recorded: &Recorde
             .into(),
         ),
     ];
-    let (columns, row) = values
+    // From the database and not from memory: a row of another life must not land in this one.
+    let epoch = (
+        Column::Epoch.into_iden(),
+        Expr::cust("(SELECT epoch FROM journal_state)"),
+    );
+    let values = values
         .into_iter()
-        .map(|(column, value)| (column.into_iden(), value))
-        .unzip();
+        .map(|(column, value)| (column.into_iden(), Expr::value(value)));
+    let (columns, row) = std::iter::once(epoch).chain(values).unzip();
     Some(Append {
         table: Entity.into_iden(),
         columns,

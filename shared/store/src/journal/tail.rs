@@ -5,15 +5,18 @@
 //! journal's own writers that still runs. A NOTIFY inside every transaction would serialize all commits of the cluster; instead one
 //! task of each process tells the other replicas after the commit, in bursts.
 
+use super::state;
 use crate::connect::{Db, db_error};
 use crate::cursor::Cursor;
+use crate::tasks;
 use crate::tx::Position;
-use clientele_api::Result;
+use clientele_api::{Error, Result};
 use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Readers look this often even if nobody wakes them: a NOTIFY may be lost.
@@ -22,138 +25,192 @@ const POLL: Duration = Duration::from_millis(250);
 const HELD: Duration = Duration::from_millis(5);
 /// At most one NOTIFY in this time.
 const NOTIFY_EVERY: Duration = Duration::from_millis(5);
+/// How long the database may take to answer where the end is.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The channel of the database on which replicas wake each other.
 const CHANNEL: &str = "clientele_journal";
 
-/// Watches the end of the journal until `stop`; answers where it is and news of it.
-pub(super) async fn start(db: Db, epoch: i64, stop: CancellationToken) -> Result<watch::Receiver<Cursor>> {
-    let first = read(&db).await?;
-    let (horizon, news) = watch::channel(Cursor {
-        epoch,
-        position: first.position,
-    });
-    let wake = tokio::sync::Notify::new();
-    let wake = std::sync::Arc::new(wake);
-    if let Some(pool) = postgres(db.read()) {
-        tokio::spawn(
-            stop.clone()
-                .run_until_cancelled_owned(listen(pool.clone(), wake.clone())),
-        );
-        tokio::spawn(stop.clone().run_until_cancelled_owned(notify(db.clone())));
-    }
-    tokio::spawn(stop.run_until_cancelled_owned(follow_end(db, horizon, wake)));
-    Ok(news)
+/// How the end is found out.
+#[derive(Debug, Clone)]
+pub(super) struct Tail {
+    db: Db,
+    /// Connections of its own: the end must be found also while all others are busy reading. SQLite has no such wait.
+    own: DatabaseConnection,
 }
 
-fn postgres(read: &DatabaseConnection) -> Option<&PgPool> {
-    (read.get_database_backend() == DbBackend::Postgres).then(|| read.get_postgres_connection_pool())
-}
-
-/// Where the end is, and whether a writer holds it back.
+/// Where the end is.
 struct End {
+    epoch: i64,
     position: Position,
+    /// Whether a writer holds it back.
     held: bool,
 }
 
-async fn read(db: &Db) -> Result<End> {
-    match db.backend() {
-        DbBackend::Postgres => read_postgres(db).await,
-        _ => read_sqlite(db).await,
+impl Tail {
+    pub(super) fn new(db: &Db) -> Self {
+        let own = match postgres(db.read()) {
+            // One listens, one notifies, one reads.
+            Some(pool) => PgPoolOptions::new()
+                .max_connections(3)
+                .connect_lazy_with((*pool.connect_options()).clone())
+                .into(),
+            None => db.read().clone(),
+        };
+        Self { db: db.clone(), own }
+    }
+
+    /// Watches the end from `epoch` on, until `stop`; answers where it is and news of it.
+    pub(super) async fn start(self, epoch: i64, stop: CancellationToken) -> Result<watch::Receiver<Cursor>> {
+        let first = self.read().await?;
+        let (horizon, news) = watch::channel(Cursor {
+            epoch,
+            position: first.position,
+        });
+        let wake = Arc::new(Notify::new());
+        if let Some(pool) = postgres(&self.own) {
+            tasks::spawn(stop.clone(), listen(pool.clone(), wake.clone()));
+            tasks::spawn(stop.clone(), notify(self.clone()));
+        }
+        tasks::spawn(stop, self.follow(horizon, wake));
+        Ok(news)
+    }
+
+    /// Where the end is now.
+    pub(super) async fn position(&self) -> Result<Position> {
+        Ok(self.read().await?.position)
+    }
+
+    async fn read(&self) -> Result<End> {
+        let read = async {
+            match self.own.get_database_backend() {
+                DbBackend::Postgres => self.read_postgres().await,
+                _ => self.read_sqlite().await,
+            }
+        };
+        let late = |_| Error::internal(format!("the end of the journal was not told within {PATIENCE:?}"));
+        tokio::time::timeout(PATIENCE, read).await.map_err(late)?
+    }
+
+    async fn read_sqlite(&self) -> Result<End> {
+        let newest = "SELECT (SELECT epoch FROM journal_state) AS epoch, (SELECT max(seq) FROM journal) AS seq";
+        let newest = Statement::from_string(DbBackend::Sqlite, newest);
+        let row = self.own.query_one_raw(newest).await.map_err(db_error)?;
+        let row = row.ok_or_else(|| Error::internal("the journal has no state"))?;
+        let seq: Option<i64> = row.try_get("", "seq").map_err(db_error)?;
+        Ok(End {
+            epoch: row.try_get("", "epoch").map_err(db_error)?,
+            position: Position {
+                xid: 0,
+                seq: seq.unwrap_or(0),
+            },
+            held: false,
+        })
+    }
+
+    async fn read_postgres(&self) -> Result<End> {
+        let statement = Statement::from_string(DbBackend::Postgres, horizon_statement(self.db.service()));
+        let row = self.own.query_one_raw(statement).await.map_err(db_error)?;
+        let row = row.ok_or_else(|| Error::internal("no horizon"))?;
+        let next: i64 = row.try_get("", "next").map_err(db_error)?;
+        let oldest: Option<i64> = row.try_get("", "oldest").map_err(db_error)?;
+        let horizon = oldest.map_or(next, |oldest| oldest.min(next));
+        Ok(End {
+            epoch: row.try_get("", "epoch").map_err(db_error)?,
+            position: Position {
+                xid: horizon - 1,
+                seq: i64::MAX,
+            },
+            held: horizon < next,
+        })
+    }
+
+    /// Ends when another life of the database began: this process remembers the old one, so it has to be started anew.
+    async fn follow(self, horizon: watch::Sender<Cursor>, wake: Arc<Notify>) {
+        let age = opentelemetry::global::meter("clientele")
+            .f64_gauge("clientele.journal.horizon.age")
+            .with_unit("s")
+            .with_description("How long the oldest writer has kept readers from the end of the journal.")
+            .build();
+        let service = KeyValue::new("clientele.service", self.db.service());
+        let epoch = horizon.borrow().epoch;
+        let mut committed = self.db.committed();
+        let mut pause = POLL;
+        let mut held_since = None;
+        loop {
+            tokio::select! {
+                _ = committed.changed() => {}
+                () = wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            committed.borrow_and_update(); // before the read: what commits during it wakes us again
+            match self.read().await {
+                Ok(end) if end.epoch != epoch => {
+                    tracing::error!(
+                        epoch,
+                        now = end.epoch,
+                        "the database is in another life: this process ends"
+                    );
+                    return;
+                }
+                Ok(end) => {
+                    show(&horizon, end.position);
+                    pause = if end.held { HELD } else { POLL };
+                    held_since = end.held.then(|| held_since.unwrap_or_else(Instant::now));
+                    let held = held_since.map_or(0.0, |since: Instant| since.elapsed().as_secs_f64());
+                    age.record(held, std::slice::from_ref(&service));
+                }
+                Err(error) => {
+                    tracing::warn!(cause = error.cause(), "the end of the journal can't be read");
+                    pause = POLL;
+                    // The database may have been away and come back as another one.
+                    if let Ok(now) = state::enter(&self.db).await
+                        && now != epoch
+                    {
+                        tracing::error!(epoch, now, "the database is in another life: this process ends");
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 
-async fn read_sqlite(db: &Db) -> Result<End> {
-    let newest = Statement::from_string(DbBackend::Sqlite, "SELECT max(seq) AS seq FROM journal");
-    let row = db.read().query_one_raw(newest).await.map_err(db_error)?;
-    let seq = row
-        .map(|row| row.try_get::<Option<i64>>("", "seq"))
-        .transpose()
-        .map_err(db_error)?
-        .flatten();
-    Ok(End {
-        position: Position {
-            xid: 0,
-            seq: seq.unwrap_or(0),
-        },
-        held: false,
-    })
+/// The horizon only moves on: a transaction that another database of the cluster began does not take back what was shown.
+fn show(horizon: &watch::Sender<Cursor>, end: Position) {
+    horizon.send_if_modified(|known| {
+        let moved = end > known.position;
+        if moved {
+            known.position = end;
+        }
+        moved
+    });
+}
+
+fn postgres(connection: &DatabaseConnection) -> Option<&PgPool> {
+    (connection.get_database_backend() == DbBackend::Postgres).then(|| connection.get_postgres_connection_pool())
 }
 
 /// The oldest transaction of the journal's writers that still runs, else the next one to begin.
 ///
 /// `backend_xid` has 32 bits: the distance to the next transaction id is taken modulo 2^32. A writer whose id is below the next one
 /// shows it in shared memory before this looks, so either it is seen here, or it has ended and the read after this sees its rows.
-/// Runs in autocommit: inside a transaction pg_stat_activity stands still.
+/// Runs in autocommit: inside a transaction pg_stat_activity stands still. Writers under another role hide what they do (their state
+/// is NULL); then the oldest transaction of the whole cluster has to do.
 fn horizon_statement(service: &str) -> String {
     format!(
         "WITH s AS MATERIALIZED (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8 m), \
-         a AS MATERIALIZED (SELECT backend_xid::text::int8 x FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
-             AND datname = current_database() AND application_name = 'clientele-{service}-writer'), \
-         d AS (SELECT m, (m - x) & 4294967295 d FROM a, s) \
-         SELECT (SELECT m FROM s) AS next, \
-             (SELECT min(m - CASE WHEN d > 2147483648 THEN d - 4294967296 ELSE d END) FROM d) AS oldest"
+         w AS MATERIALIZED (SELECT backend_xid::text::int8 x, state FROM pg_stat_activity \
+             WHERE datname = current_database() AND application_name = 'clientele-{service}-writer'), \
+         d AS (SELECT m, (m - x) & 4294967295 d FROM w, s WHERE x IS NOT NULL) \
+         SELECT (SELECT epoch FROM journal_state) AS epoch, (SELECT m FROM s) AS next, \
+             CASE WHEN EXISTS (SELECT 1 FROM w WHERE state IS NULL) \
+                 THEN pg_snapshot_xmin(pg_current_snapshot())::text::int8 \
+                 ELSE (SELECT min(m - CASE WHEN d > 2147483648 THEN d - 4294967296 ELSE d END) FROM d) END AS oldest"
     )
 }
 
-async fn read_postgres(db: &Db) -> Result<End> {
-    let statement = Statement::from_string(DbBackend::Postgres, horizon_statement(db.service()));
-    let row = db.read().query_one_raw(statement).await.map_err(db_error)?;
-    let row = row.ok_or_else(|| clientele_api::Error::internal("no horizon"))?;
-    let next: i64 = row.try_get("", "next").map_err(db_error)?;
-    let oldest: Option<i64> = row.try_get("", "oldest").map_err(db_error)?;
-    let horizon = oldest.map_or(next, |oldest| oldest.min(next));
-    Ok(End {
-        position: Position {
-            xid: horizon - 1,
-            seq: i64::MAX,
-        },
-        held: horizon < next,
-    })
-}
-
-async fn follow_end(db: Db, horizon: watch::Sender<Cursor>, wake: std::sync::Arc<tokio::sync::Notify>) {
-    let mut committed = db.committed();
-    let mut pause = POLL;
-    let mut held_since = None;
-    let age = opentelemetry::global::meter("clientele")
-        .f64_gauge("clientele.journal.horizon.age")
-        .with_unit("s")
-        .with_description("How long the oldest writer has kept readers from the end of the journal.")
-        .build();
-    loop {
-        tokio::select! {
-            _ = committed.changed() => {}
-            () = wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-        committed.borrow_and_update(); // before the read: what commits during it wakes us again
-        match read(&db).await {
-            Ok(end) => {
-                // The horizon only moves on: a transaction that another database of the cluster began does not take back what was shown.
-                horizon.send_if_modified(|known| {
-                    let moved = end.position > known.position;
-                    if moved {
-                        known.position = end.position;
-                    }
-                    moved
-                });
-                pause = if end.held { HELD } else { POLL };
-                held_since = end.held.then(|| held_since.unwrap_or_else(Instant::now));
-                age.record(
-                    held_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
-                    &[KeyValue::new("service.name", db.service())],
-                );
-            }
-            Err(error) => {
-                tracing::warn!(cause = error.cause(), "the end of the journal can't be read");
-                pause = POLL;
-            }
-        }
-    }
-}
-
 /// Wakes our readers when another replica has committed.
-async fn listen(pool: PgPool, wake: std::sync::Arc<tokio::sync::Notify>) {
+async fn listen(pool: PgPool, wake: Arc<Notify>) {
     loop {
         if let Err(error) = listen_once(&pool, &wake).await {
             tracing::warn!(%error, "wake-ups from other replicas are lost until the database answers again; polling goes on");
@@ -162,7 +219,7 @@ async fn listen(pool: PgPool, wake: std::sync::Arc<tokio::sync::Notify>) {
     }
 }
 
-async fn listen_once(pool: &PgPool, wake: &tokio::sync::Notify) -> Result<(), sqlx::Error> {
+async fn listen_once(pool: &PgPool, wake: &Notify) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     loop {
@@ -172,11 +229,11 @@ async fn listen_once(pool: &PgPool, wake: &tokio::sync::Notify) -> Result<(), sq
 }
 
 /// Wakes the readers of the other replicas when this one has committed.
-async fn notify(db: Db) {
-    let mut committed = db.committed();
+async fn notify(tail: Tail) {
+    let mut committed = tail.db.committed();
     while committed.changed().await.is_ok() {
         let statement = Statement::from_string(DbBackend::Postgres, format!("SELECT pg_notify('{CHANNEL}', '')"));
-        if let Err(error) = db.read().execute_raw(statement).await {
+        if let Err(error) = tail.own.execute_raw(statement).await {
             tracing::debug!(%error, "the other replicas were not woken; they poll");
         }
         tokio::time::sleep(NOTIFY_EVERY).await;

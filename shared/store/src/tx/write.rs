@@ -6,7 +6,7 @@ use sea_orm::sea_query::{
     CommonTableExpression, DeleteStatement, DynIden, Expr, InsertStatement, Query, ReturningClause, SelectStatement,
     SubQueryStatement, UnionType, UpdateStatement, WithClause,
 };
-use sea_orm::{DbBackend, Statement, StatementBuilder, Value, Values};
+use sea_orm::{DbBackend, Statement, StatementBuilder, Values};
 
 /// A write that needs no answer.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ pub struct Append {
     /// The columns of a row.
     pub columns: Vec<DynIden>,
     /// At least one row.
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<Expr>>,
     /// The unique constraints of the table.
     pub constraints: &'static [Constraint],
 }
@@ -84,9 +84,7 @@ impl Append {
     fn insert(self) -> Result<InsertStatement> {
         let mut insert = self.head();
         for row in self.rows {
-            insert
-                .values(row.into_iter().map(Expr::value))
-                .map_err(Error::internal)?;
+            insert.values(row).map_err(Error::internal)?;
         }
         Ok(insert)
     }
@@ -96,7 +94,7 @@ impl Append {
         let mut insert = self.head();
         let mut rows = self.rows.into_iter().map(|row| {
             let mut select = Query::select();
-            select.exprs(row.into_iter().map(Expr::value));
+            select.exprs(row);
             condition(&mut select);
             select
         });

@@ -169,7 +169,8 @@ pub(crate) fn rename(id: Uuid, from_version: i64, name: &str) -> UpdateStatement
 
 pub(crate) fn journal(rows: &[(Option<Uuid>, &str)]) -> Append {
     let row = |&(account, what): &(Option<Uuid>, &str)| {
-        vec![account.into(), what.into(), Value::Bytes(None), Value::from(7i32)]
+        let values = [account.into(), what.into(), Value::Bytes(None), Value::from(7i32)];
+        values.map(Expr::value).into()
     };
     Append {
         table: "journal".into_iden(),
