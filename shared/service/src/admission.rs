@@ -1,7 +1,7 @@
 //! Admission: between authentication and a handler's own work. It reads the method's policy from the proto, resolves names, waits for the
 //! revision that the caller has seen, mints the scope, and answers repeated request ids from the journal.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, ProofExpiry};
 use crate::layers::TraceContext;
 use crate::scope::{Call, Level, Scope};
 use crate::share::Shares;
@@ -103,15 +103,15 @@ impl Admission {
         }
     }
 
-    /// Admits a call whose work is a stream.
+    /// Admits a call whose work is a stream; it must end when the proof of its caller does.
     pub async fn stream<Q: Request<Level: Level>>(
         &self,
         request: tonic::Request<Q>,
-    ) -> Result<(Scope<On<Q>>, Q), Status> {
+    ) -> Result<(Scope<On<Q>>, ProofExpiry, Q), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let passport = Passport::read(&metadata, &extensions).map_err(status)?;
         let scope = self.admit(&passport, &message, None, false).await.map_err(status)?;
-        Ok((scope, message))
+        Ok((scope, passport.expiry, message))
     }
 
     /// Admits and works; once more if a remembered name led to nothing.
@@ -258,14 +258,19 @@ type On<Q> = <<Q as Request>::Level as Level>::On;
 /// What the call's headers say.
 struct Passport {
     caller: Caller,
+    expiry: ProofExpiry,
     min_revision: Revision,
     traceparent: Option<String>,
 }
 
 impl Passport {
     fn read(metadata: &MetadataMap, extensions: &tonic::Extensions) -> Result<Self> {
-        let caller = extensions.get::<Caller>().cloned();
-        let caller = caller.ok_or_else(|| Error::internal("a call reached its handler without authentication"))?;
+        let proven = extensions
+            .get::<Caller>()
+            .cloned()
+            .zip(extensions.get::<ProofExpiry>().copied());
+        let unproven = || Error::internal("a call reached its handler without authentication");
+        let (caller, expiry) = proven.ok_or_else(unproven)?;
         let mut min_revision = Revision::new();
         for value in metadata.get_all(MIN_REVISION) {
             let text = value.to_str().unwrap_or("?"); // not text: refused like any other malformed value
@@ -274,6 +279,7 @@ impl Passport {
         let traceparent = extensions.get::<TraceContext>().map(TraceContext::to_string);
         Ok(Self {
             caller,
+            expiry,
             min_revision,
             traceparent,
         })

@@ -1,6 +1,7 @@
 //! Who calls.
 
 use clientele_api::access::StaffRole;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Who calls, proven by a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,18 @@ pub enum Caller {
         /// Its name.
         name: String,
     },
+}
+
+/// When the proof of who calls ends, in seconds since 1970: nothing that was begun with it may go on for longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProofExpiry(pub u64);
+
+impl ProofExpiry {
+    /// How long it still holds.
+    pub fn remaining(self) -> Duration {
+        let expiry = UNIX_EPOCH + Duration::from_secs(self.0);
+        expiry.duration_since(SystemTime::now()).unwrap_or_default()
+    }
 }
 
 impl Caller {

@@ -1,6 +1,7 @@
 //! `clientele.journal.v1` over a service's journal: the same in every service.
 
 use crate::admission::Admission;
+use crate::caller::ProofExpiry;
 use crate::filter::{self, Operator, Term};
 use crate::scope::{Reach, Scope};
 use crate::status::status;
@@ -34,7 +35,7 @@ const SCAN: u64 = 10_000;
 const STRETCH: u64 = 200;
 /// A quiet stream says this often that nothing happened.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The longest life of a stream; up to a tenth less, so that streams don't end together.
+/// The longest life of a stream, if its token lives as long; up to a tenth less, so that streams don't end together.
 const LIFE: Duration = Duration::from_secs(3600);
 
 /// Reads a page of all resources of one type, deleted ones that can come back included, by uid: for `initial_state`.
@@ -95,8 +96,8 @@ impl JournalService for JournalRpc {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let (scope, request) = self.admission.stream(request).await?;
-        let watcher = Watcher::start(self, scope, request).await.map_err(status)?;
+        let (scope, expiry, request) = self.admission.stream(request).await?;
+        let watcher = Watcher::start(self, scope, expiry, request).await.map_err(status)?;
         Ok(Response::new(Box::pin(futures::stream::try_unfold(
             watcher,
             async |mut watcher| {
@@ -200,7 +201,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn start(rpc: &JournalRpc, scope: Scope<Reach>, request: WatchRequest) -> Result<Self> {
+    async fn start(rpc: &JournalRpc, scope: Scope<Reach>, expiry: ProofExpiry, request: WatchRequest) -> Result<Self> {
         let mut horizon = rpc.journal.horizon();
         let end = *horizon.borrow_and_update();
         let at = match request.start {
@@ -226,7 +227,7 @@ impl Watcher {
             at,
             horizon,
             ready: VecDeque::new(),
-            end_of_life: Instant::now() + LIFE.mul_f64(rand::random_range(0.9..1.0)),
+            end_of_life: Instant::now() + expiry.remaining().min(LIFE.mul_f64(rand::random_range(0.9..1.0))),
             told: false,
         })
     }

@@ -7,7 +7,7 @@ mod tests;
 
 pub use signing::{Claims, SigningKey};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, ProofExpiry};
 use anyhow::{Context as _, ensure};
 use clientele_api::access::StaffRole;
 use clientele_api::error::{Error, ErrorReason, Result};
@@ -131,8 +131,8 @@ impl Verifier {
         })
     }
 
-    /// Who bears this token; else UNAUTHENTICATED `TOKEN_INVALID` or `TOKEN_EXPIRED`.
-    pub fn verify(&self, token: &str) -> Result<Caller> {
+    /// Who bears this token, and until when it proves that; else UNAUTHENTICATED `TOKEN_INVALID` or `TOKEN_EXPIRED`.
+    pub fn verify(&self, token: &str) -> Result<(Caller, ProofExpiry)> {
         self.look_for_changes();
         let hash = Sha256::digest(token).into();
         let generation = self.generation.load(Ordering::Acquire);
@@ -140,7 +140,7 @@ impl Verifier {
             && proven.generation == generation
             && proven.expires > get_current_timestamp()
         {
-            return Ok(proven.caller);
+            return Ok((proven.caller, ProofExpiry(proven.expires)));
         }
         let (caller, expires) = self.prove(token)?;
         self.proven.insert(
@@ -151,7 +151,7 @@ impl Verifier {
                 generation,
             },
         );
-        Ok(caller)
+        Ok((caller, ProofExpiry(expires)))
     }
 
     fn prove(&self, token: &str) -> Result<(Caller, u64)> {

@@ -403,3 +403,24 @@ async fn a_stream_ends_with_its_cursor_when_the_server_does() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_does() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let caller = Caller::with(world.tokens.short_lived_operator());
+        let mut feed = world.watch(&caller, WatchRequest::default()).await;
+        let status = loop {
+            match feed.0.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream must say why it ends"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unavailable, "STREAM_EXPIRED")
+        );
+    })
+    .await;
+}

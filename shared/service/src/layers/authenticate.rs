@@ -1,7 +1,7 @@
 //! Who calls: proven before anything else is looked at.
 
 use super::{Route, refusal};
-use crate::caller::Caller;
+use crate::caller::{Caller, ProofExpiry};
 use crate::token::Verifier;
 use clientele_api::error::{Error, ErrorReason, Result};
 use futures::future::{Either, Ready, ready};
@@ -22,7 +22,7 @@ impl<S> Authenticate<S> {
         Self { inner, verifier }
     }
 
-    fn caller(&self, route: Route, headers: &HeaderMap) -> Result<Option<Caller>> {
+    fn caller(&self, route: Route, headers: &HeaderMap) -> Result<Option<(Caller, ProofExpiry)>> {
         match route {
             Route::Health(_) | Route::Reflection(_) => Ok(None),
             // A token says more about who calls a public method, but an outdated one must not keep anybody from signing in.
@@ -31,7 +31,7 @@ impl<S> Authenticate<S> {
         }
     }
 
-    fn prove(&self, headers: &HeaderMap) -> Result<Caller> {
+    fn prove(&self, headers: &HeaderMap) -> Result<(Caller, ProofExpiry)> {
         self.verifier.verify(bearer(headers)?)
     }
 }
@@ -72,9 +72,10 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         match self.caller(Route::of_request(&request), request.headers()) {
-            Ok(caller) => {
-                if let Some(caller) = caller {
+            Ok(proven) => {
+                if let Some((caller, expiry)) = proven {
                     request.extensions_mut().insert(caller);
+                    request.extensions_mut().insert(expiry);
                 }
                 Either::Right(self.inner.call(request))
             }

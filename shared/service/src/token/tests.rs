@@ -54,7 +54,10 @@ fn operator() -> Claims {
 }
 
 fn reason(verifier: &Verifier, token: &str) -> Result<Caller, ErrorReason> {
-    verifier.verify(token).map_err(|error| error.reason())
+    verifier
+        .verify(token)
+        .map(|(caller, _)| caller)
+        .map_err(|error| error.reason())
 }
 
 #[test]
