@@ -163,10 +163,11 @@ pub enum Denial {
 pub fn check(organization: State, agent_archived: bool, assigned: bool) -> Option<Denial> {
     match organization {
         State::Deleted => Some(Denial::OrganizationDeleted),
-        State::Suspended => Some(Denial::OrganizationSuspended),
-        _ if agent_archived => Some(Denial::AgentArchived),
-        _ if !assigned => Some(Denial::NotAssigned),
-        _ => None,
+        State::Active if agent_archived => Some(Denial::AgentArchived),
+        State::Active if !assigned => Some(Denial::NotAssigned),
+        State::Active => None,
+        // A state of a newer version is not in use, whatever else it is.
+        State::Suspended | State::Unspecified => Some(Denial::OrganizationSuspended),
     }
 }
 
@@ -197,9 +198,10 @@ pub fn require_room(organization: &OrganizationRef, limit: Option<i32>, used: i6
 /// Refuses to change the assignments of an organization that is not in use.
 pub fn require_active(organization: &OrganizationRef, state: State) -> Result<()> {
     let (reason, advice) = match state {
+        State::Active => return Ok(()),
         State::Deleted => (ErrorReason::OrganizationDeleted, "is deleted: undelete it first"),
-        State::Suspended => (ErrorReason::OrganizationSuspended, "is suspended: resume it first"),
-        _ => return Ok(()),
+        // A state of a newer version is not in use, whatever else it is.
+        State::Suspended | State::Unspecified => (ErrorReason::OrganizationSuspended, "is suspended: resume it first"),
     };
     let name = organization.name();
     Err(Error::new(reason, format!("{name:?} {advice}")).about("Organization", name))
@@ -250,6 +252,25 @@ mod tests {
         let agent = NewAgent::parse(&request).unwrap();
         let agent = agent.into_agent(&organization.workspace, NOW);
         new.into_assignment(&organization, &agent, 7, NOW)
+    }
+
+    #[test]
+    fn a_state_that_is_not_known_is_not_in_use() {
+        assert_eq!(
+            check(State::Unspecified, false, true),
+            Some(Denial::OrganizationSuspended)
+        );
+        let workspace = WorkspaceRef {
+            uid: Uid::new(),
+            id: "acme".to_owned(),
+        };
+        let organization = OrganizationRef {
+            workspace,
+            uid: Uid::new(),
+            id: "bakery".to_owned(),
+        };
+        let refusal = require_active(&organization, State::Unspecified).unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::OrganizationSuspended);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub mod organizations {
 pub use organizations::Model as OrganizationProjection;
 
 impl OrganizationProjection {
-    /// What it may be used for.
+    /// What it may be used for. Unspecified: a state that this version does not know; then it is not in use.
     pub fn state(&self) -> State {
         State::try_from(self.state).unwrap_or(State::Unspecified)
     }
