@@ -92,7 +92,7 @@ impl Serve {
         while let Some(ended) = running.join_next().await {
             result = result.and(ended?);
         }
-        telemetry.shutdown().await?;
+        telemetry.shutdown().await;
         result
     }
 

@@ -93,7 +93,7 @@ async fn serve<S: Service>(settings: S) -> Result<()> {
         signal.cancel();
     });
     let served = built.run(listener, shutdown).await;
-    telemetry.shutdown().await?;
+    telemetry.shutdown().await;
     served
 }
 

@@ -64,7 +64,7 @@ impl Telemetry {
             .with_tracer(traces.tracer("clientele"))
             .with_filter(
                 dynamic_filter_fn(is_traced)
-                    .with_max_level_hint(LevelFilter::INFO)
+                    .with_max_level_hint(MOST_DETAILED)
                     .with_callsite_filter(|metadata| may_be_traced(metadata).into()),
             );
         Registry::default().with(spans).with(logs(config)?).try_init()?;
@@ -75,8 +75,14 @@ impl Telemetry {
         })
     }
 
-    /// Sends what is left and ends, within 6 s whatever the collector does.
-    pub async fn shutdown(self) -> Result<()> {
+    /// Sends what is left and ends, within 6 s whatever the collector does. A collector that is away is no fault of the service.
+    pub async fn shutdown(self) {
+        if let Err(error) = self.flush().await {
+            tracing::warn!(error = format!("{error:#}"), "the last spans and metrics may be lost");
+        }
+    }
+
+    async fn flush(self) -> Result<()> {
         let began = Instant::now();
         // Off the async threads, which the exporters need to send, and both at once: each waits up to 5 s for its own.
         let traces = tokio::task::spawn_blocking(move || self.traces.map(|traces| traces.shutdown()).transpose());
@@ -129,6 +135,9 @@ fn metrics(endpoint: &str, resource: Resource) -> Result<SdkMeterProvider> {
         .build())
 }
 
+/// Spans that are more detailed are the libraries' own business.
+const MOST_DETAILED: LevelFilter = LevelFilter::INFO;
+
 /// What the exporter's own libraries do is never exported: that would cause further exports without an end.
 fn may_be_traced(metadata: &Metadata<'_>) -> Interest {
     let own = [
@@ -142,7 +151,7 @@ fn may_be_traced(metadata: &Metadata<'_>) -> Interest {
         "opentelemetry_otlp",
     ];
     let library = metadata.target().split("::").next().unwrap_or_default();
-    Interest(!own.contains(&library))
+    Interest(*metadata.level() <= MOST_DETAILED && !own.contains(&library))
 }
 
 struct Interest(bool);

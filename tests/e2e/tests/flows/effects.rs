@@ -1,6 +1,6 @@
 //! What one service answered binds in the others.
 
-use crate::World;
+use crate::{World, having_seen};
 use clientele_api::access::StaffRole;
 use clientele_api::assignment::agent_service_client::AgentServiceClient;
 use clientele_api::assignment::{Agent, AssignAgentRequest, CheckAccessRequest, CreateAgentRequest, DenialReason};
@@ -12,22 +12,7 @@ use clientele_api::org::{
 use clientele_api::settings::settings_service_client::SettingsServiceClient;
 use clientele_api::settings::{GetSettingsRequest, HandoffValues, Settings, SettingsValues, UpdateSettingsRequest};
 use clientele_testkit::{Caller, on_both_engines, reason};
-use tonic::{Code, Response};
-
-/// The caller, who has now seen this answer.
-fn having_seen<T>(caller: &Caller, answer: &Response<T>) -> Caller {
-    let revision = answer
-        .metadata()
-        .get("clientele-revision")
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned();
-    Caller {
-        min_revision: Some(revision),
-        ..caller.clone()
-    }
-}
+use tonic::Code;
 
 #[tokio::test]
 async fn what_one_service_answered_the_others_know() {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod effects;
+mod read_your_writes;
 mod readme;
 
 use assignment_service::AssignmentService;
@@ -10,11 +11,12 @@ use clientele_api::assignment::assignment_service_client::AssignmentServiceClien
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_service::config::Config;
 use clientele_service::peer::OrgPeer;
-use clientele_testkit::{Database, Engine, Running, Tokens};
+use clientele_testkit::{Caller, Database, Engine, Running, Tokens};
 use org_service::OrgService;
 use settings_billing_service::SettingsBillingService;
 use std::time::Duration;
 use tempfile::TempDir;
+use tonic::Response;
 use tonic::transport::Channel;
 
 /// All three services on databases of their own.
@@ -73,5 +75,20 @@ impl World {
 
     async fn assignments(&self) -> AssignmentServiceClient<Channel> {
         AssignmentServiceClient::new(self.assignment.channel().await)
+    }
+}
+
+/// The caller, who has now seen this answer.
+fn having_seen<T>(caller: &Caller, answer: &Response<T>) -> Caller {
+    let revision = answer
+        .metadata()
+        .get("clientele-revision")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    Caller {
+        min_revision: Some(revision),
+        ..caller.clone()
     }
 }

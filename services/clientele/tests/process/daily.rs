@@ -1,7 +1,6 @@
-//! The all-in-one as its user meets it: a process, a data folder, a token, and Ctrl-C.
+//! What everybody does with it: set up, stop, go on, mint tokens.
 
-#![cfg(test)]
-
+use crate::{AllInOne, token};
 use clientele_api::assignment::agent_service_client::AgentServiceClient;
 use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
 use clientele_api::assignment::{Agent, AssignAgentRequest, CreateAgentRequest, ListAssignmentsRequest};
@@ -11,94 +10,7 @@ use clientele_api::org::{
     CreateOrganizationRequest, CreateWorkspaceRequest, GetOrganizationRequest, Organization, Workspace,
 };
 use clientele_testkit::{Caller, reason};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tonic::Code;
-use tonic::transport::Channel;
-
-/// The process, and the three addresses that it told.
-struct AllInOne {
-    process: Child,
-    addresses: Vec<String>,
-}
-
-impl AllInOne {
-    fn start(data: &Path) -> Self {
-        let any = "127.0.0.1:0";
-        let mut process = Command::new(env!("CARGO_BIN_EXE_clientele"))
-            .args(["--org", any, "--assignment", any, "--settings-billing", any, "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut addresses = Vec::new();
-        let mut ended = false;
-        for line in BufReader::new(process.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok)
-        {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if let [service, address] = words[..]
-                && service.ends_with("-service")
-            {
-                addresses.push(format!("http://{address}"));
-            }
-            if line.contains("Ctrl-C") {
-                ended = true;
-                break;
-            }
-        }
-        assert!(
-            ended && addresses.len() == 3,
-            "it must tell where it serves: {addresses:?}"
-        );
-        Self { process, addresses }
-    }
-
-    async fn channel(&self, at: usize) -> Channel {
-        Channel::from_shared(self.addresses[at].clone())
-            .unwrap()
-            .connect()
-            .await
-            .unwrap()
-    }
-
-    /// Ctrl-C. The clients must go on meanwhile: they close their connections when the server asks them to.
-    async fn interrupt(mut self) {
-        let asked = Instant::now();
-        let killed = Command::new("kill")
-            .args(["-INT", &self.process.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        let status = tokio::task::spawn_blocking(move || self.process.wait().unwrap())
-            .await
-            .unwrap();
-        assert!(status.success(), "{status}");
-        assert!(
-            asked.elapsed() < Duration::from_secs(10),
-            "it took {:?} to end",
-            asked.elapsed()
-        );
-    }
-}
-
-fn token(data: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_clientele"))
-        .arg("token")
-        .args(arguments)
-        .arg("--data")
-        .arg(data)
-        .output()
-        .unwrap();
-    if output.status.success() {
-        Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
-    } else {
-        Err(String::from_utf8(output.stderr).unwrap())
-    }
-}
 
 #[tokio::test]
 async fn the_main_job_is_done_and_survives_a_restart() {
