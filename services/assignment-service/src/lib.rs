@@ -11,7 +11,7 @@ use clientele_api::assignment::agent_service_server::AgentServiceServer;
 use clientele_api::assignment::assignment_service_server::AssignmentServiceServer;
 use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
-use clientele_service::journal::SnapshotPage;
+use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
 use clientele_store::follow;
 use clientele_store::names::Tables;
@@ -35,7 +35,10 @@ impl Service for AssignmentService {
     const NAME: &'static str = "assignment-service";
     const KEY: &'static str = "assignment";
     const NAMES: Tables = follow::NAMES;
-    const SNAPSHOTS: &'static [SnapshotPage] = &[store::agent::snapshot, store::assignment::snapshot];
+    const SNAPSHOTS: &'static [SnapshotPage] = &[
+        snapshots::<store::agent::Entity>,
+        snapshots::<store::assignment::Entity>,
+    ];
     type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {

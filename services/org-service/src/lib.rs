@@ -11,8 +11,9 @@ use clientele_api::org::organization_service_server::OrganizationServiceServer;
 use clientele_api::org::workspace_service_server::WorkspaceServiceServer;
 use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
-use clientele_service::journal::SnapshotPage;
+use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
+use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
 use grpc::organization::OrganizationRpc;
@@ -20,11 +21,14 @@ use grpc::workspace::WorkspaceRpc;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use store::logo::Logos;
 use tokio::sync::Semaphore;
 
 /// How many logos are decoded at a time: each may take 256 MiB.
 const DECODERS: usize = 2;
+/// How old a logo is at least that is removed because no organization has it: much older than one that is just being put.
+const ORPHAN: Duration = Duration::from_secs(24 * 3600);
 
 /// The settings of org-service.
 #[derive(Debug, Clone, Args)]
@@ -44,7 +48,10 @@ impl Service for OrgService {
         workspaces: "workspaces",
         organizations: "organizations",
     };
-    const SNAPSHOTS: &'static [SnapshotPage] = &[store::workspace::snapshot, store::organization::snapshot];
+    const SNAPSHOTS: &'static [SnapshotPage] = &[
+        snapshots::<store::workspace::Entity>,
+        snapshots::<store::organization::Entity>,
+    ];
     type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {
@@ -85,5 +92,10 @@ impl Service for OrgService {
         Ok(Rpcs::new()
             .with(WorkspaceServiceServer::new(workspaces).max_decoding_message_size(largest))
             .with(OrganizationServiceServer::new(organizations).max_decoding_message_size(largest)))
+    }
+
+    fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {
+        let db = foundation.journal.db().clone();
+        Ok(vec![commands::logo::sweep(db, Logos::open(&self.logos)?, ORPHAN)])
     }
 }

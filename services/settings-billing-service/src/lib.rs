@@ -10,7 +10,7 @@ use clap::Args;
 use clientele_api::settings::settings_service_server::SettingsServiceServer;
 use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
-use clientele_service::journal::SnapshotPage;
+use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
 use clientele_store::follow;
 use clientele_store::names::Tables;
@@ -33,7 +33,10 @@ impl Service for SettingsBillingService {
     const NAME: &'static str = "settings-billing-service";
     const KEY: &'static str = "settings";
     const NAMES: Tables = follow::NAMES;
-    const SNAPSHOTS: &'static [SnapshotPage] = &[store::workspace_settings::snapshot, store::settings::snapshot];
+    const SNAPSHOTS: &'static [SnapshotPage] = &[
+        snapshots::<store::settings::workspaces::Entity>,
+        snapshots::<store::settings::organizations::Entity>,
+    ];
     type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use clientele_api::Error;
 use clientele_store::connect::Options;
 use clientele_store::follow::Follower;
+use clientele_store::jobs::{self, Job};
 use clientele_store::names::Tables;
 use clientele_store::{Db, Directory, Journal, Reader, migrate};
 use http::{Request, Response};
@@ -47,6 +48,10 @@ pub trait Service: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static 
     fn org(&self) -> Option<&OrgPeer>;
     /// Its own RPC services.
     fn rpcs(&self, foundation: &Foundation) -> Result<Rpcs>;
+    /// Its own timed work.
+    fn jobs(&self, _foundation: &Foundation) -> Result<Vec<Job>> {
+        Ok(Vec::new())
+    }
 
     /// Brings the database with this URL to the present schema.
     fn migrate(url: &str) -> impl Future<Output = Result<()>> + Send {
@@ -169,6 +174,8 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         journal: journal.clone(),
         reader,
     };
+    let mut work = service.jobs(&foundation)?;
+    work.push(journal.retention(config.journal_retention));
     let entries = JournalRpc::server(admission, journal, S::SNAPSHOTS, draining.clone());
     let rpcs = service
         .rpcs(&foundation)?
@@ -183,5 +190,6 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         check: health::of_database::<S::Migrator>(db.clone()),
         draining,
     };
+    jobs::start(&db, work, jobs::LEASE, &stop);
     Ok(Built { server, db, stop })
 }

@@ -18,6 +18,8 @@ const MAX_IN_FLIGHT: usize = 1024;
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 const DRAIN_DELAY: &str = "5s";
 const GRACE: &str = "20s";
+const JOURNAL_RETENTION: &str = "400d";
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const TRACE_RATIO: f64 = 0.01;
 const LOG: &str = "info,sqlx=warn,sea_orm=warn,h2=warn,hyper=warn,tonic=warn,tower=warn,opentelemetry=warn";
 
@@ -45,6 +47,9 @@ pub struct Config {
     /// How long calls in flight may take to end at shutdown.
     #[arg(long, env = "CLIENTELE_GRACE", default_value = GRACE, value_parser = duration)]
     pub grace: Duration,
+    /// How long entries of the journal are kept, and with them the request ids of their calls: at least `24h`.
+    #[arg(long, env = "CLIENTELE_JOURNAL_RETENTION", default_value = JOURNAL_RETENTION, value_parser = duration)]
+    pub journal_retention: Duration,
     /// The OpenTelemetry collector (OTLP over gRPC), as in `http://localhost:4317`; none: nothing is exported.
     #[arg(long, env = "CLIENTELE_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
@@ -67,6 +72,7 @@ impl Config {
             max_message_bytes: MAX_MESSAGE_BYTES,
             drain_delay: Duration::from_secs(5),
             grace: Duration::from_secs(20),
+            journal_retention: 400 * DAY,
             otlp_endpoint: None,
             trace_ratio: TRACE_RATIO,
             log: LOG.to_owned(),
@@ -94,6 +100,11 @@ impl Config {
             "drain_delay and grace are {:?} together, and nothing waits that long for a shutdown: stay within 10 minutes",
             self.drain_delay + self.grace
         );
+        ensure!(
+            self.journal_retention >= DAY,
+            "journal_retention is {:?}, and requests are remembered a day at least: set 24h or more",
+            self.journal_retention
+        );
         if let Some(endpoint) = &self.otlp_endpoint {
             let uri: Uri = endpoint
                 .parse()
@@ -117,6 +128,7 @@ impl Config {
             "max_message_bytes": self.max_message_bytes,
             "drain_delay": format!("{:?}", self.drain_delay),
             "grace": format!("{:?}", self.grace),
+            "journal_retention": format!("{:?}", self.journal_retention),
             "otlp_endpoint": self.otlp_endpoint,
             "trace_ratio": self.trace_ratio,
             "log": self.log,
@@ -124,18 +136,20 @@ impl Config {
     }
 }
 
-/// A length of time: `5s`, `500ms`, `2m`, or seconds.
+/// A length of time: `5s`, `500ms`, `2m`, `24h`, `400d`, or seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u32 = number
         .parse()
-        .map_err(|_| format!("{text:?} must be a length of time, as in 5s, 500ms or 2m"))?;
+        .map_err(|_| format!("{text:?} must be a length of time, as in 5s, 500ms or 24h"))?;
     match unit {
         "ms" => Ok(Duration::from_millis(number.into())),
         "" | "s" => Ok(Duration::from_secs(number.into())),
         "m" => Ok(Duration::from_secs(u64::from(number) * 60)),
-        _ => Err(format!("{unit:?} must be one of the units ms, s and m")),
+        "h" => Ok(Duration::from_secs(u64::from(number) * 3600)),
+        "d" => Ok(DAY * number),
+        _ => Err(format!("{unit:?} must be one of the units ms, s, m, h and d")),
     }
 }
 
@@ -229,8 +243,9 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_refused() {
         let good = Config::new("sqlite://a.db", "i.json");
-        let bad: [fn(&mut Config); 7] = [
+        let bad: [fn(&mut Config); 8] = [
             |config| config.max_in_flight = 0,
+            |config| config.journal_retention = DAY - Duration::from_secs(1),
             |config| config.max_message_bytes = 4,
             |config| config.trace_ratio = f64::NAN,
             |config| config.grace = Duration::from_secs(3600),
@@ -273,7 +288,10 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "s", "-1s", "5h", "1.5s", "99999999999s"] {
+        assert_eq!(duration("24h"), Ok(DAY));
+        assert_eq!(duration("400d"), Ok(400 * DAY));
+        assert!(duration(&format!("{}d", u32::MAX)).is_ok());
+        for bad in ["", "s", "-1s", "5w", "1.5s", "99999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

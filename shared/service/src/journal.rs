@@ -14,11 +14,13 @@ use clientele_api::journal::{
 };
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Error, Result, Uid};
+use clientele_store::connect::db_error;
 use clientele_store::cursor::{Cursor, WatchCursor};
 use clientele_store::journal::{Filter, Row};
 use clientele_store::{Answer, Db, Journal, PageRequest, page};
-use futures::Stream;
 use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
+use sea_orm_migration::sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
@@ -38,8 +40,27 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The longest life of a stream, if its token lives as long; up to a tenth less, so that streams don't end together.
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// Reads a page of all resources of one type, deleted ones that can come back included, by uid: for `initial_state`.
+/// Reads a page of all resources of one type, deleted ones that can come back included, by uid: for `initial_state`. It is
+/// [`snapshots`] of their entity.
 pub type SnapshotPage = fn(Db, Filter, Option<Uid>, u64) -> BoxFuture<'static, Result<Vec<Snapshot>>>;
+
+/// An entity whose rows are resources.
+pub trait Resources: EntityTrait {
+    /// Holds the uid of the resource.
+    const UID: Self::Column;
+    /// Holds the uid of its workspace.
+    const WORKSPACE: Self::Column;
+    /// Holds the uid of its organization; none: it belongs to the workspace as a whole.
+    const ORGANIZATION: Option<Self::Column>;
+
+    /// The rows that are resources: all, unless some only keep what was taken away.
+    fn present() -> Select<Self> {
+        Self::find()
+    }
+
+    /// The resource of a row.
+    fn describe(row: Self::Model) -> Result<Snapshot>;
+}
 
 /// A resource as it is, and where it belongs.
 #[derive(Debug)]
@@ -52,6 +73,30 @@ pub struct Snapshot {
     pub organization: Option<OrganizationRef>,
     /// The resource.
     pub change: Change,
+}
+
+/// A page of the resources of an entity: at most so many after a uid.
+pub fn snapshots<E: Resources>(
+    db: Db,
+    filter: Filter,
+    after: Option<Uid>,
+    limit: u64,
+) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
+    async move {
+        let mut select = E::present().order_by_asc(E::UID).limit(limit);
+        if let Some(after) = after {
+            select = select.filter(E::UID.gt(after.0));
+        }
+        select = match (filter, E::ORGANIZATION) {
+            (Filter::All, _) => select,
+            (Filter::Workspace(uid), _) => select.filter(E::WORKSPACE.eq(uid.0)),
+            (Filter::Organization(uid), Some(organization)) => select.filter(organization.eq(uid.0)),
+            (Filter::Organization(_), None) => return Ok(Vec::new()),
+        };
+        let rows = select.all(db.read()).await.map_err(db_error)?;
+        rows.into_iter().map(E::describe).collect()
+    }
+    .boxed()
 }
 
 /// The service.

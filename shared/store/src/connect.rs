@@ -1,11 +1,12 @@
 //! The database of a service: a pool for reads, and the way to write.
 
-use crate::tx::{self, Writing, postgres::Writers, sqlite::Writer};
+use crate::postgres::Connections;
+use crate::tx::{self, Fault, Reply, Writing, postgres::Writers, sqlite::Writer};
 use clientele_api::{Error, Result};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,10 +16,12 @@ pub use crate::tx::{db_error, refusal};
 
 /// Reading connections. More do not make PostgreSQL faster on few cores.
 const READERS: u32 = 8;
-/// How long a read waits for one of them.
+/// How long a reading statement may take as PostgreSQL counts.
+const STATEMENT_TIMEOUT: &str = "5s";
+/// The same as we count: later, so that it only strikes where the server is out of reach.
+const ANSWER: Duration = Duration::from_secs(6);
+/// How long a read on SQLite waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
-/// A pooled connection that rested so long is tried before it is used: the server may have closed it.
-const RESTED: Duration = Duration::from_secs(1);
 
 /// Where a service keeps its data.
 #[derive(Clone)]
@@ -35,7 +38,7 @@ pub struct Db(Arc<Inner>);
 
 struct Inner {
     service: &'static str,
-    read: DatabaseConnection,
+    read: Reads,
     writing: Writing,
     commits: watch::Sender<u64>,
     renames: AtomicU64,
@@ -56,27 +59,32 @@ impl Db {
                 let writer = Writer::open(target.clone(), commits.clone())
                     .await
                     .map_err(cannot_connect)?;
-                (sqlite_readers(target).await?, Writing::Sqlite(writer))
+                (
+                    Reads(Readers::Sqlite(sqlite_readers(target).await?)),
+                    Writing::Sqlite(writer),
+                )
             }
             Target::Postgres(target) => {
                 let named = target
                     .clone()
                     .application_name(&format!("clientele-{}-writer", options.service));
                 let writers = Writers::new(named, commits.clone());
-                (postgres_readers(target).await?, Writing::Postgres(Arc::new(writers)))
+                (Reads::of_postgres(target), Writing::Postgres(Arc::new(writers)))
             }
         };
-        Ok(Self(Arc::new(Inner {
+        let db = Self(Arc::new(Inner {
             service: options.service,
             read,
             writing,
             commits,
             renames: AtomicU64::new(0),
-        })))
+        }));
+        db.ping().await?;
+        Ok(db)
     }
 
-    /// The pool for reads. Its connections refuse to write.
-    pub fn read(&self) -> &DatabaseConnection {
+    /// The connections for reads. They refuse to write.
+    pub fn read(&self) -> &Reads {
         &self.0.read
     }
 
@@ -102,8 +110,13 @@ impl Db {
             Writing::Sqlite(writer) => writer.close().await,
             Writing::Postgres(writers) => writers.close().await,
         }
-        if let Err(error) = self.0.read.close_by_ref().await {
-            tracing::warn!(%error, "the pool for reads did not close well");
+        match &self.0.read.0 {
+            Readers::Sqlite(pool) => {
+                if let Err(error) = pool.close_by_ref().await {
+                    tracing::warn!(%error, "the pool for reads did not close well");
+                }
+            }
+            Readers::Postgres(connections) => connections.close().await,
         }
     }
 
@@ -201,27 +214,101 @@ async fn sqlite_readers(target: SqliteConnectOptions) -> Result<DatabaseConnecti
     Ok(pool.map_err(cannot_connect)?.into())
 }
 
-async fn postgres_readers(target: PgConnectOptions) -> Result<DatabaseConnection> {
-    let target = target.options([
-        ("default_transaction_read_only", "on"),
-        ("statement_timeout", "5s"),
-        ("idle_in_transaction_session_timeout", "5s"),
-    ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(ACQUIRE)
-        .test_before_acquire(false)
-        .before_acquire(|connection, pooled| {
-            Box::pin(async move {
-                if pooled.idle_for >= RESTED {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        });
-    Ok(pool.connect_with(target).await.map_err(cannot_connect)?.into())
-}
-
 fn cannot_connect(error: sqlx::Error) -> Error {
     tx::db_error(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
+}
+
+/// The reading connections of a database. A read whose caller stops to wait costs its connection.
+#[derive(Clone)]
+pub struct Reads(Readers);
+
+#[derive(Clone)]
+enum Readers {
+    Sqlite(DatabaseConnection),
+    Postgres(Arc<Connections>),
+}
+
+impl Reads {
+    fn of_postgres(target: PgConnectOptions) -> Self {
+        let target = target.options([
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ]);
+        Self(Readers::Postgres(Arc::new(Connections::new(target, READERS, ANSWER))))
+    }
+
+    /// Connections apart from these, so many, for reads that must not wait for others. SQLite has no such wait: the same ones.
+    pub(crate) fn apart(&self, size: u32) -> Self {
+        match &self.0 {
+            Readers::Sqlite(_) => self.clone(),
+            Readers::Postgres(connections) => {
+                let options = connections.options().clone();
+                Self(Readers::Postgres(Arc::new(Connections::new(options, size, ANSWER))))
+            }
+        }
+    }
+
+    /// How they are opened on PostgreSQL.
+    pub(crate) fn postgres(&self) -> Option<&PgConnectOptions> {
+        match &self.0 {
+            Readers::Sqlite(_) => None,
+            Readers::Postgres(connections) => Some(connections.options()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Reads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Reads").field(&self.get_database_backend()).finish()
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Reads {
+    fn get_database_backend(&self) -> DbBackend {
+        match &self.0 {
+            Readers::Sqlite(_) => DbBackend::Sqlite,
+            Readers::Postgres(_) => DbBackend::Postgres,
+        }
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        match &self.0 {
+            Readers::Sqlite(pool) => pool.execute_raw(statement).await,
+            Readers::Postgres(connections) => Ok(ask(connections, statement).await?.done),
+        }
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.execute_raw(Statement::from_string(self.get_database_backend(), sql))
+            .await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        match &self.0 {
+            Readers::Sqlite(pool) => pool.query_one_raw(statement).await,
+            Readers::Postgres(connections) => Ok(ask(connections, statement).await?.rows.into_iter().next()),
+        }
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        match &self.0 {
+            Readers::Sqlite(pool) => pool.query_all_raw(statement).await,
+            Readers::Postgres(connections) => Ok(ask(connections, statement).await?.rows),
+        }
+    }
+}
+
+async fn ask(connections: &Connections, statement: Statement) -> Result<Reply, DbErr> {
+    let _place = connections.place().await.map_err(DbErr::ConnectionAcquire)?;
+    let connection = connections.take().await;
+    let mut connection = connection.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?;
+    let reply = connection.send(statement).await;
+    let reply = reply.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+    match &reply {
+        Err(error) if Fault::of(error) == Fault::Lost => connections.forget(),
+        _ => connections.put_back(connection),
+    }
+    reply
 }

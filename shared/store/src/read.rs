@@ -5,7 +5,7 @@ use crate::cursor::{Answer, Cursor, Revision};
 use crate::follow;
 use crate::journal::Journal;
 use clientele_api::Result;
-use sea_orm::sea_query::{Alias, Expr};
+use sea_orm::sea_query::{Alias, Expr, SelectStatement};
 use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Select};
 
 /// Reads of a service's database, each with its revision.
@@ -26,13 +26,21 @@ impl Reader {
 
     /// The row, if there is one.
     pub async fn one<E: EntityTrait>(&self, select: Select<E>) -> Result<Answer<Option<E::Model>>> {
-        let rows = self.all(select).await?;
-        Ok(rows.map(|rows| rows.into_iter().next()))
+        self.one_of(select.into_query()).await
     }
 
     /// All rows of the select; its author has limited it.
     pub async fn all<E: EntityTrait>(&self, select: Select<E>) -> Result<Answer<Vec<E::Model>>> {
-        let mut query = select.into_query();
+        self.rows(select.into_query()).await
+    }
+
+    /// The row of a statement that reads something else than rows of one entity, if there is one.
+    pub async fn one_of<M: FromQueryResult>(&self, query: SelectStatement) -> Result<Answer<Option<M>>> {
+        let rows = self.rows(query).await?;
+        Ok(rows.map(|rows| rows.into_iter().next()))
+    }
+
+    async fn rows<M: FromQueryResult>(&self, mut query: SelectStatement) -> Result<Answer<Vec<M>>> {
         query.expr_as(Expr::cust(self.journal.newest_revision()), Alias::new(OWN));
         for service in &self.followed {
             query.expr_as(Expr::cust(follow::cursor_of(service)), Alias::new(column(service)));
@@ -44,7 +52,7 @@ impl Reader {
         };
         let models = rows
             .iter()
-            .map(|row| E::Model::from_query_result(row, ""))
+            .map(|row| M::from_query_result(row, ""))
             .collect::<Result<_, _>>()
             .map_err(db_error)?;
         Ok(Answer {

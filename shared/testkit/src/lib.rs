@@ -12,13 +12,19 @@
 mod calls;
 mod database;
 mod org_feed;
+mod proxy;
+mod seed;
 mod server;
 mod tokens;
+mod until;
 mod walk;
 
 pub use calls::{Caller, Calls, reason};
 pub use database::{Database, Engine, on_both_engines};
 pub use org_feed::OrgFeed;
+pub use proxy::Proxy;
+pub use seed::seed;
 pub use server::Running;
 pub use tokens::Tokens;
+pub use until::until;
 pub use walk::{Step, refuse_everybody_else, replay_every_mutation};

@@ -5,7 +5,7 @@ use clientele_api::journal::journal_service_server::{JournalService, JournalServ
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{
-    Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
+    Change, ChangeKind, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
 };
 use clientele_api::org::organization::State;
 use clientele_api::org::{Organization, OrganizationLimits, Workspace};
@@ -25,6 +25,7 @@ use tonic::{Request, Response, Status};
 pub struct OrgFeed {
     address: SocketAddr,
     told: Arc<watch::Sender<Told>>,
+    gate: Arc<watch::Sender<Gate>>,
 }
 
 /// What there is to tell.
@@ -38,6 +39,15 @@ struct Told {
     streams: u64,
 }
 
+/// How much the streams may send.
+#[derive(Debug, Default)]
+struct Gate {
+    /// Streams so far.
+    opened: usize,
+    /// Of each stream, in the order in which they were opened; None: everything.
+    allowed: Option<BTreeMap<usize, usize>>,
+}
+
 impl OrgFeed {
     /// Serves an empty journal.
     pub async fn start() -> Self {
@@ -47,13 +57,17 @@ impl OrgFeed {
             epoch: 1,
             ..Told::default()
         }));
-        let server = JournalServiceServer::new(Played { told: told.clone() });
+        let gate = Arc::new(watch::Sender::new(Gate::default()));
+        let server = JournalServiceServer::new(Played {
+            told: told.clone(),
+            gate: gate.clone(),
+        });
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(server)
                 .serve_with_incoming(TcpIncoming::from(listener)),
         );
-        Self { address, told }
+        Self { address, told, gate }
     }
 
     /// `http://…`, where it is reached.
@@ -132,6 +146,28 @@ impl OrgFeed {
         self.told.send_modify(|told| told.streams += 1);
     }
 
+    /// From now on streams know what they would send when they are opened, and send only what they are allowed to.
+    pub fn hold(&self) {
+        self.gate.send_modify(|gate| gate.allowed = Some(BTreeMap::new()));
+    }
+
+    /// Lets a stream send so many items, counted from its beginning. Streams are numbered from 1.
+    pub fn allow(&self, stream: usize, items: usize) {
+        self.gate.send_modify(|gate| {
+            gate.allowed.get_or_insert_default().insert(stream, items);
+        });
+    }
+
+    /// Lets all streams send everything.
+    pub fn release(&self) {
+        self.gate.send_modify(|gate| gate.allowed = None);
+    }
+
+    /// How many streams have been opened.
+    pub fn opened(&self) -> usize {
+        self.gate.borrow().opened
+    }
+
     /// Plays a restored database: a new epoch in which only these resources exist, at the versions they have here. Ends all streams.
     pub fn restore(&self, kept: impl Fn(&Entry) -> Option<Entry>) {
         self.told.send_modify(|told| {
@@ -149,6 +185,7 @@ impl OrgFeed {
 #[derive(Debug)]
 struct Played {
     told: Arc<watch::Sender<Told>>,
+    gate: Arc<watch::Sender<Gate>>,
 }
 
 #[tonic::async_trait]
@@ -160,22 +197,37 @@ impl JournalService for Played {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let told = self.told.subscribe();
+        let mut told = self.told.subscribe();
         let (epoch, number) = (told.borrow().epoch, told.borrow().streams);
         let (send, receive) = mpsc::channel(16);
-        let at = match request.into_inner().start {
+        let place = match request.into_inner().start {
             Some(Start::Cursor(cursor)) => {
-                let mut parts = cursor.split(['.', '~']).map(|part| part.parse::<i64>().unwrap_or(0));
+                let (cursor, snapshots) = cursor.split_once('~').map_or((&*cursor, None), |(cursor, last)| {
+                    (cursor, last.rsplit('~').next().map(str::to_owned))
+                });
+                let mut parts = cursor.split('.').map(|part| part.parse::<i64>().unwrap());
                 let (of, _, seq) = (parts.next().unwrap(), parts.next(), parts.next().unwrap());
                 if of != epoch {
                     return Err(Error::new(ErrorReason::CursorOutOfRange, "another life").into());
                 }
-                usize::try_from(seq).unwrap()
+                Place {
+                    at: Some(usize::try_from(seq).unwrap()),
+                    snapshots,
+                }
             }
-            _ => 0,
+            _ => Place {
+                at: None,
+                snapshots: Some(String::new()),
+            },
         };
-        let fresh = at == 0;
-        tokio::spawn(play(told, send, fresh, at, number));
+        let out = Out {
+            send,
+            stream: self.open(),
+            sent: 0,
+            gate: self.gate.subscribe(),
+        };
+        let first = told.borrow_and_update().clone();
+        tokio::spawn(play(told, first, out, place, number));
         let stream = futures::stream::unfold(receive, |mut receive| async {
             receive.recv().await.map(|item| (Ok(item), receive))
         });
@@ -183,25 +235,61 @@ impl JournalService for Played {
     }
 }
 
-/// Sends what exists, and then what is told, until the streams are cut.
-async fn play(
-    mut told: watch::Receiver<Told>,
+impl Played {
+    /// The number of a new stream.
+    fn open(&self) -> usize {
+        self.gate.send_modify(|gate| gate.opened += 1);
+        self.gate.borrow().opened
+    }
+}
+
+/// The way out of a stream.
+struct Out {
     send: mpsc::Sender<WatchResponse>,
-    fresh: bool,
-    mut at: usize,
-    number: u64,
-) {
-    let first = told.borrow_and_update().clone();
-    if fresh {
-        at = first.entries.len();
-        for mut entry in first.newest.into_values() {
-            entry.cursor = format!("{}.0.{at}~0~{}", first.epoch, entry.changes[0].uid);
-            entry.changes[0].kind = clientele_api::journal::ChangeKind::Snapshot.into();
-            let _ = send
-                .send(WatchResponse {
-                    item: Some(Item::Entry(entry)),
-                })
-                .await; // the follower may be gone
+    stream: usize,
+    sent: usize,
+    gate: watch::Receiver<Gate>,
+}
+
+impl Out {
+    /// Sends an item as soon as it is allowed; false: the follower is gone.
+    async fn send(&mut self, item: Item) -> bool {
+        let (stream, sent) = (self.stream, self.sent);
+        let may = |gate: &Gate| {
+            let allowed = gate.allowed.as_ref();
+            allowed.is_none_or(|allowed| allowed.get(&stream).is_some_and(|items| *items > sent))
+        };
+        if self.gate.wait_for(may).await.is_err() {
+            return false;
+        }
+        self.sent += 1;
+        self.send.send(WatchResponse { item: Some(item) }).await.is_ok()
+    }
+}
+
+/// Where a stream begins.
+struct Place {
+    /// The entries before it; None: all that there are.
+    at: Option<usize>,
+    /// The uid behind which snapshots come first.
+    snapshots: Option<String>,
+}
+
+/// Sends what exists, and then what is told, until the streams are cut.
+async fn play(mut told: watch::Receiver<Told>, first: Told, mut out: Out, place: Place, number: u64) {
+    let mut at = place.at.unwrap_or(first.entries.len());
+    if let Some(after) = place.snapshots {
+        let exists = |entry: &Entry| entry.changes[0].kind() != ChangeKind::Purged;
+        let rest = first
+            .newest
+            .into_iter()
+            .filter(|(uid, entry)| *uid > after && exists(entry));
+        for (uid, mut entry) in rest {
+            entry.cursor = format!("{}.0.{at}~0~{uid}", first.epoch);
+            entry.changes[0].kind = ChangeKind::Snapshot.into();
+            if !out.send(Item::Entry(entry)).await {
+                return;
+            }
         }
     }
     loop {
@@ -220,7 +308,7 @@ async fn play(
             cursor: format!("{}.0.{}", now.epoch, now.entries.len()),
         });
         for item in news.chain([checkpoint]) {
-            if send.send(WatchResponse { item: Some(item) }).await.is_err() {
+            if !out.send(item).await {
                 return;
             }
         }

@@ -276,6 +276,7 @@ impl From<&Agent> for api::Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clientele_api::request::{Behavior, Update};
     use prost_types::FieldMask;
 
     const NOW: Micros = Micros(1_000);
@@ -405,6 +406,26 @@ mod tests {
         assert_eq!(update(&before, titled("Support"), None).unwrap(), before);
         let cleared = update(&before, titled("Support"), Some(&["*"])).unwrap();
         assert_eq!(cleared.state, State::Draft);
+    }
+
+    /// A field that the mask accepts must not be forgotten.
+    #[test]
+    fn every_leaf_that_can_be_changed_is() {
+        let full = api::Agent {
+            description: Some("Helps.".to_owned()),
+            platform: Some("studio".to_owned()),
+            channels: texts(&["web"]),
+            tags: texts(&["first"]),
+            state: Some(State::Disabled.into()),
+            ..titled("Sales")
+        };
+        let before = agent();
+        for field in api::UpdateAgentRequest::FIELDS {
+            if field.behavior == Behavior::Mutable {
+                let after = update(&before, full.clone(), Some(&[field.path])).unwrap();
+                assert_eq!(before.changed_fields(&after), [field.path]);
+            }
+        }
     }
 
     #[test]

@@ -260,16 +260,7 @@ mod tests {
             check(State::Unspecified, false, true),
             Some(Denial::OrganizationSuspended)
         );
-        let workspace = WorkspaceRef {
-            uid: Uid::new(),
-            id: "acme".to_owned(),
-        };
-        let organization = OrganizationRef {
-            workspace,
-            uid: Uid::new(),
-            id: "bakery".to_owned(),
-        };
-        let refusal = require_active(&organization, State::Unspecified).unwrap_err();
+        let refusal = require_active(&bakery(), State::Unspecified).unwrap_err();
         assert_eq!(refusal.reason(), ErrorReason::OrganizationSuspended);
     }
 

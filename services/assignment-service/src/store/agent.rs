@@ -6,14 +6,11 @@ use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::WorkspaceRef;
 use clientele_api::{Error, Micros, Result, Uid};
-use clientele_service::journal::Snapshot;
+use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
-use clientele_store::journal::Filter;
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Constraint, Db, Reader};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait, Select};
 
@@ -129,7 +126,13 @@ pub async fn list(
     after: Option<Uid>,
     limit: u64,
 ) -> Result<Answer<Vec<Agent>>> {
-    let mut select = by_uid(after, limit).filter(Column::WorkspaceUid.eq(scope.workspace().uid.0));
+    let mut select = Entity::find()
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .order_by_asc(Column::Uid)
+        .limit(limit);
+    if let Some(after) = after {
+        select = select.filter(Column::Uid.gt(after.0));
+    }
     for &state in &query.states {
         select = match state {
             State::Archived => select.filter(Column::Archived.eq(true)),
@@ -145,38 +148,20 @@ pub async fn list(
     rows.try_map(|rows| rows.into_iter().map(Agent::try_from).collect())
 }
 
-/// A page of everything, for the journal's initial state.
-pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
-    async move {
-        let select = match filter {
-            Filter::All => by_uid(after, limit),
-            Filter::Workspace(uid) => by_uid(after, limit).filter(Column::WorkspaceUid.eq(uid.0)),
-            Filter::Organization(_) => return Ok(Vec::new()),
-        };
-        let rows = select.all(db.read()).await.map_err(db_error)?;
-        rows.into_iter()
-            .map(|row| Ok(describe(&Agent::try_from(row)?)))
-            .collect()
-    }
-    .boxed()
-}
+impl Resources for Entity {
+    const UID: Column = Column::Uid;
+    const WORKSPACE: Column = Column::WorkspaceUid;
+    const ORGANIZATION: Option<Column> = None;
 
-fn describe(agent: &Agent) -> Snapshot {
-    let change = Change::snapshot(&api::Agent::from(agent));
-    Snapshot {
-        uid: agent.uid,
-        workspace: Some(agent.workspace.clone()),
-        organization: None,
-        change,
+    fn describe(row: Model) -> Result<Snapshot> {
+        let agent = Agent::try_from(row)?;
+        Ok(Snapshot {
+            uid: agent.uid,
+            change: Change::snapshot(&api::Agent::from(&agent)),
+            workspace: Some(agent.workspace),
+            organization: None,
+        })
     }
-}
-
-fn by_uid(after: Option<Uid>, limit: u64) -> Select<Entity> {
-    let mut select = Entity::find().order_by_asc(Column::Uid).limit(limit);
-    if let Some(after) = after {
-        select = select.filter(Column::Uid.gt(after.0));
-    }
-    select
 }
 
 impl From<&Agent> for Model {

@@ -8,14 +8,11 @@ use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Micros, Result, Uid};
-use clientele_service::journal::Snapshot;
+use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
-use clientele_store::journal::Filter;
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Constraint, Db, Reader};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, IntoCondition};
 use sea_orm::{IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait};
@@ -161,39 +158,27 @@ pub async fn list(
 }
 
 /// Those of the organization that were not taken away.
-fn present(scope: &Scope<OrganizationRef>) -> Select<Entity> {
-    Entity::find()
-        .filter(Column::OrganizationUid.eq(scope.organization().uid.0))
-        .filter(Column::Removed.eq(false))
+pub(super) fn present(scope: &Scope<OrganizationRef>) -> Select<Entity> {
+    Entity::present().filter(Column::OrganizationUid.eq(scope.organization().uid.0))
 }
 
-/// A page of everything that was not taken away, for the journal's initial state.
-pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
-    async move {
-        let mut select = Entity::find()
-            .filter(Column::Removed.eq(false))
-            .order_by_asc(Column::Uid)
-            .limit(limit);
-        if let Some(after) = after {
-            select = select.filter(Column::Uid.gt(after.0));
-        }
-        select = match filter {
-            Filter::All => select,
-            Filter::Workspace(uid) => select.filter(Column::WorkspaceUid.eq(uid.0)),
-            Filter::Organization(uid) => select.filter(Column::OrganizationUid.eq(uid.0)),
-        };
-        let rows = select.all(db.read()).await.map_err(db_error)?;
-        Ok(rows.into_iter().map(|row| describe(&Assignment::from(row))).collect())
+impl Resources for Entity {
+    const UID: Column = Column::Uid;
+    const WORKSPACE: Column = Column::WorkspaceUid;
+    const ORGANIZATION: Option<Column> = Some(Column::OrganizationUid);
+
+    fn present() -> Select<Self> {
+        Self::find().filter(Column::Removed.eq(false))
     }
-    .boxed()
-}
 
-fn describe(assignment: &Assignment) -> Snapshot {
-    Snapshot {
-        uid: assignment.uid,
-        workspace: Some(assignment.organization.workspace.clone()),
-        organization: Some(assignment.organization.clone()),
-        change: Change::snapshot(&api::Assignment::from(assignment)),
+    fn describe(row: Model) -> Result<Snapshot> {
+        let assignment = Assignment::from(row);
+        Ok(Snapshot {
+            uid: assignment.uid,
+            workspace: Some(assignment.organization.workspace.clone()),
+            change: Change::snapshot(&api::Assignment::from(&assignment)),
+            organization: Some(assignment.organization),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A use case each: they own the transaction and call domain and store.
 
+pub mod logo;
 pub mod organization;
 pub mod workspace;
 

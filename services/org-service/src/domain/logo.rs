@@ -96,6 +96,11 @@ impl Logo {
     }
 }
 
+/// A SHA-256 as it travels, and as the file of the bytes is called.
+pub fn hex(sha256: &[u8]) -> String {
+    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn read_fields(content_type: &str, content: &[u8]) -> Result<ContentType> {
     let mut violations = Violations::new();
     let content_type = violations.check("content_type", ContentType::parse(content_type));
@@ -169,7 +174,7 @@ impl From<&Logo> for api::Logo {
             width: logo.width,
             height: logo.height,
             size: logo.size,
-            sha256: logo.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&logo.sha256),
         }
     }
 }

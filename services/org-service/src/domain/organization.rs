@@ -500,6 +500,7 @@ impl From<&Suspension> for api::Suspension {
 mod tests {
     use super::super::logo::ContentType;
     use super::*;
+    use clientele_api::request::{Behavior, Update};
     use prost_types::FieldMask;
 
     const NOW: Micros = Micros(1_000);
@@ -712,6 +713,32 @@ mod tests {
         );
         let after = update(&before, message, Some(&["external_id"])).unwrap();
         assert_eq!(before.changed_fields(&after), ["external_id"]);
+    }
+
+    /// A field that the mask accepts must not be forgotten.
+    #[test]
+    fn every_leaf_that_can_be_changed_is() {
+        let full = api::Organization {
+            external_id: Some("e-1".to_owned()),
+            contact_email: Some("ann@example.com".to_owned()),
+            annotations: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+            limits: Some(api::OrganizationLimits {
+                max_members: Some(1),
+                max_teams: Some(2),
+                max_pending_invitations: Some(3),
+                max_agents: Some(4),
+            }),
+            client_access_enabled: Some(false),
+            self_edit_enabled: Some(true),
+            ..named("Baker")
+        };
+        let before = bakery();
+        for field in api::UpdateOrganizationRequest::FIELDS {
+            if field.behavior == Behavior::Mutable {
+                let after = update(&before, full.clone(), Some(&[field.path])).unwrap();
+                assert_eq!(before.changed_fields(&after), [field.path]);
+            }
+        }
     }
 
     #[test]

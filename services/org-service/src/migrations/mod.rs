@@ -2,6 +2,7 @@
 
 mod m20261124_000003_create_organizations;
 
+use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
 use sea_orm_migration::prelude::*;
 
@@ -14,6 +15,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(CreateJournal),
             Box::new(m20261124_000003_create_organizations::Step),
+            Box::new(CreateJobs),
         ]
     }
 }

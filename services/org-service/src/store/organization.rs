@@ -7,14 +7,11 @@ use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
-use clientele_service::journal::Snapshot;
+use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
-use clientele_store::journal::Filter;
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Constraint, Db, Reader};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{IntoActiveModel, Order, QueryOrder, QuerySelect, QueryTrait, Select};
@@ -230,32 +227,19 @@ fn ordered(query: &Query, after: Option<&After>) -> Select<Entity> {
     select.filter(if query.descending { key.lt(value) } else { key.gt(value) })
 }
 
-/// A page of everything, for the journal's initial state.
-pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
-    async move {
-        let mut select = Entity::find().order_by_asc(Column::Uid).limit(limit);
-        if let Some(after) = after {
-            select = select.filter(Column::Uid.gt(after.0));
-        }
-        select = match filter {
-            Filter::All => select,
-            Filter::Workspace(uid) => select.filter(Column::WorkspaceUid.eq(uid.0)),
-            Filter::Organization(uid) => select.filter(Column::Uid.eq(uid.0)),
-        };
-        let rows = select.all(db.read()).await.map_err(db_error)?;
-        rows.into_iter()
-            .map(|row| Ok(describe(&Organization::try_from(row)?)))
-            .collect()
-    }
-    .boxed()
-}
+impl Resources for Entity {
+    const UID: Column = Column::Uid;
+    const WORKSPACE: Column = Column::WorkspaceUid;
+    const ORGANIZATION: Option<Column> = Some(Column::Uid);
 
-fn describe(organization: &Organization) -> Snapshot {
-    Snapshot {
-        uid: organization.uid,
-        workspace: Some(organization.workspace.clone()),
-        organization: Some(organization.reference()),
-        change: Change::snapshot(&api::Organization::from(organization)),
+    fn describe(row: Model) -> Result<Snapshot> {
+        let organization = Organization::try_from(row)?;
+        Ok(Snapshot {
+            uid: organization.uid,
+            workspace: Some(organization.workspace.clone()),
+            organization: Some(organization.reference()),
+            change: Change::snapshot(&api::Organization::from(&organization)),
+        })
     }
 }
 

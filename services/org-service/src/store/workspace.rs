@@ -5,14 +5,10 @@ use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::WorkspaceRef;
 use clientele_api::{Micros, Result, Uid, org as api};
-use clientele_service::journal::Snapshot;
+use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::{Platform, Scope};
-use clientele_store::connect::db_error;
-use clientele_store::journal::Filter;
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Constraint, Db, Reader};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
 
@@ -68,40 +64,28 @@ pub async fn list(
     after: Option<Uid>,
     limit: u64,
 ) -> Result<Answer<Vec<Workspace>>> {
-    let rows = reader.all(by_uid(after, limit)).await?;
-    Ok(rows.map(|rows| rows.into_iter().map(Workspace::from).collect()))
-}
-
-/// A page of everything, for the journal's initial state.
-pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
-    async move {
-        let select = match filter {
-            Filter::All => by_uid(after, limit),
-            Filter::Workspace(uid) => by_uid(after, limit).filter(Column::Uid.eq(uid.0)),
-            Filter::Organization(_) => return Ok(Vec::new()),
-        };
-        let rows = select.all(db.read()).await.map_err(db_error)?;
-        Ok(rows.into_iter().map(|row| describe(&Workspace::from(row))).collect())
-    }
-    .boxed()
-}
-
-fn describe(workspace: &Workspace) -> Snapshot {
-    let change = Change::snapshot(&api::Workspace::from(workspace));
-    Snapshot {
-        uid: workspace.uid,
-        workspace: Some(workspace.reference()),
-        organization: None,
-        change,
-    }
-}
-
-fn by_uid(after: Option<Uid>, limit: u64) -> sea_orm::Select<Entity> {
     let mut select = Entity::find().order_by_asc(Column::Uid).limit(limit);
     if let Some(after) = after {
         select = select.filter(Column::Uid.gt(after.0));
     }
-    select
+    let rows = reader.all(select).await?;
+    Ok(rows.map(|rows| rows.into_iter().map(Workspace::from).collect()))
+}
+
+impl Resources for Entity {
+    const UID: Column = Column::Uid;
+    const WORKSPACE: Column = Column::Uid;
+    const ORGANIZATION: Option<Column> = None;
+
+    fn describe(row: Model) -> Result<Snapshot> {
+        let workspace = Workspace::from(row);
+        Ok(Snapshot {
+            uid: workspace.uid,
+            workspace: Some(workspace.reference()),
+            organization: None,
+            change: Change::snapshot(&api::Workspace::from(&workspace)),
+        })
+    }
 }
 
 impl From<&Workspace> for Model {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod conventions;
+mod jobs;
 mod journal;
 mod logos;
 mod organizations;
@@ -31,6 +32,7 @@ struct World {
     owner: Caller,
     admin: Caller,
     member: Caller,
+    service: OrgService,
     logos: TempDir,
     _database: Database,
 }
@@ -55,6 +57,7 @@ impl World {
             admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
             member: Caller::with(tokens.staff("acme", StaffRole::Member)),
             tokens,
+            service,
             logos,
             _database: database,
         };

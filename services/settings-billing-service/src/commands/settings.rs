@@ -1,12 +1,15 @@
 //! What can be done with settings.
 
 use super::App;
-use crate::domain::settings::require_not_deleted;
+use crate::domain::settings::{Settings, Wanted, require_not_deleted};
+use crate::domain::values::Values;
 use crate::store;
+use crate::store::settings::Table;
 use clientele_api::error::Violations;
 use clientele_api::journal::Change;
 use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::request::Update;
 use clientele_api::{Micros, Result, settings as api};
 use clientele_service::scope::Scope;
 use clientele_store::tx::Tx;
@@ -16,8 +19,8 @@ use clientele_store::{Answer, Recorded};
 pub async fn get(app: &App, scope: Scope<OrganizationRef>) -> Result<Answer<api::Settings>> {
     let settings = store::settings::get(&app.reader, &scope).await?.value;
     // Read last, so that its revision is an upper bound of both: the journal only grows.
-    let defaults = store::workspace_settings::get_above(&app.reader, &scope).await?;
-    Ok(defaults.map(|above| settings.with_effective(&above.defaults)))
+    let defaults = store::settings::get_defaults(&app.reader, &scope).await?;
+    Ok(defaults.map(|defaults| settings.with_effective(&defaults.values)))
 }
 
 /// Changes overrides of the organization. The journal gets them without what holds, the caller with it.
@@ -26,38 +29,26 @@ pub async fn update(
     scope: Scope<OrganizationRef>,
     request: api::UpdateSettingsRequest,
 ) -> Result<Answer<api::Settings>> {
-    let mut violations = Violations::new();
-    let mask = Mask::read(&request, &mut violations);
-    violations.finish(Some(()))?;
+    let mask = read_mask(&request)?;
     let message = request.settings.unwrap_or_default();
+    let wanted = Wanted {
+        etag: message.etag,
+        values: message.overrides.unwrap_or_default(),
+        mask,
+    };
     let author = scope.author();
     let unit = async move |tx: &Tx| {
         let organization = store::organization::read(tx, &scope).await?;
         require_not_deleted(scope.organization(), organization.state())?;
-        let before = store::settings::read(tx, &scope).await?;
-        before.check_etag(&message.etag)?;
-        let mut violations = Violations::new();
-        let after = before.update(&message, &mask, &mut violations, Micros::now());
-        let after = violations.finish(Some(after))?;
-        let defaults = store::workspace_settings::read_above(tx, &scope).await?.defaults;
-        after.check_rules(&before, &defaults)?;
-        let answer = after.with_effective(&defaults);
-        if after == before {
-            return Ok(Recorded::nothing(answer));
-        }
-        store::settings::write(tx, &scope, &before, &after)?;
-        let (old, new) = (api::Settings::from(&before), api::Settings::from(&after));
-        Ok(Recorded::change(
-            answer,
-            Change::updated(&old, &new, before.changed_fields(&after)),
-        ))
+        let defaults = store::settings::read_defaults(tx, &scope).await?.values;
+        change(tx, &scope, &wanted, &defaults, |after| after.with_effective(&defaults)).await
     };
     app.journal.write(author, unit).await
 }
 
 /// Gets the defaults of the workspace.
 pub async fn get_workspace(app: &App, scope: Scope<WorkspaceRef>) -> Result<Answer<api::WorkspaceSettings>> {
-    let found = store::workspace_settings::get(&app.reader, &scope).await?;
+    let found = store::settings::get(&app.reader, &scope).await?;
     Ok(found.map(|settings| api::WorkspaceSettings::from(&settings)))
 }
 
@@ -67,26 +58,43 @@ pub async fn update_workspace(
     scope: Scope<WorkspaceRef>,
     request: api::UpdateWorkspaceSettingsRequest,
 ) -> Result<Answer<api::WorkspaceSettings>> {
-    let mut violations = Violations::new();
-    let mask = Mask::read(&request, &mut violations);
-    violations.finish(Some(()))?;
+    let mask = read_mask(&request)?;
     let message = request.workspace_settings.unwrap_or_default();
+    let wanted = Wanted {
+        etag: message.etag,
+        values: message.defaults.unwrap_or_default(),
+        mask,
+    };
     let author = scope.author();
     let unit = async move |tx: &Tx| {
-        let before = store::workspace_settings::read(tx, &scope).await?;
-        before.check_etag(&message.etag)?;
-        let mut violations = Violations::new();
-        let after = before.update(&message, &mask, &mut violations, Micros::now());
-        let after = violations.finish(Some(after))?;
-        after.check_rules(&before)?;
-        let answer = api::WorkspaceSettings::from(&after);
-        if after == before {
-            return Ok(Recorded::nothing(answer));
-        }
-        store::workspace_settings::write(tx, &scope, &before, &after)?;
-        let old = api::WorkspaceSettings::from(&before);
-        let change = Change::updated(&old, &answer, before.changed_fields(&after));
-        Ok(Recorded::change(answer, change))
+        let nothing_above = Values::default();
+        change(tx, &scope, &wanted, &nothing_above, |after| after.into()).await
     };
     app.journal.write(author, unit).await
+}
+
+fn read_mask(request: &impl Update) -> Result<Mask> {
+    let mut violations = Violations::new();
+    let mask = Mask::read(request, &mut violations);
+    violations.finish(Some(mask))
+}
+
+/// Reads the settings, makes their next version, and writes that, unless nothing differs.
+async fn change<O: Table, A>(
+    tx: &Tx,
+    scope: &Scope<O>,
+    wanted: &Wanted,
+    above: &Values,
+    answer: impl FnOnce(&Settings<O>) -> A,
+) -> Result<Recorded<A>> {
+    let before = store::settings::read(tx, scope).await?;
+    let after = before.update(wanted, above, Micros::now())?;
+    let answer = answer(&after);
+    if after == before {
+        return Ok(Recorded::nothing(answer));
+    }
+    store::settings::write(tx, scope, &before, &after)?;
+    let (old, new) = (O::Message::from(&before), O::Message::from(&after));
+    let change = Change::updated(&old, &new, before.changed_fields(&after));
+    Ok(Recorded::change(answer, change))
 }

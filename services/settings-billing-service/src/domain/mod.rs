@@ -2,3 +2,4 @@
 
 pub mod language;
 pub mod settings;
+pub mod values;

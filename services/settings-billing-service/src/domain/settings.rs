@@ -1,253 +1,139 @@
-//! Settings: what an organization overrides, what its workspace gives it, and what holds.
+//! Settings: what an organization overrides, and the defaults that its workspace gives it.
 
-use super::language::Language;
+use super::values::{Values, check_handoff, effective};
 use clientele_api::error::ErrorReason;
 use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::organization::State;
-use clientele_api::settings::{self as api, FieldSource, Layout, field_source::Source};
-use clientele_api::{Error, Micros, Result, Violations, parse};
+use clientele_api::request::{Resource, Update};
+use clientele_api::{Error, Micros, Result, Uid, Violations, settings as api};
 
-/// Values of settings on one level; none: not set on it.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Values {
-    /// The language of the dashboard.
-    pub language: Option<Language>,
-    /// Where the dashboard has its navigation.
-    pub layout: Option<Layout>,
-    /// Whether an end user may ask for a person.
-    pub human_enabled: Option<bool>,
-    /// Whether the agent itself notices that a person is needed.
-    pub smart_enabled: Option<bool>,
-    /// Whether the conversation shows who is talking.
-    pub show_messages: Option<bool>,
-    /// Whether saved answers are offered.
-    pub canned_responses_enabled: Option<bool>,
+/// Whose settings there are: an organization's are its overrides, a workspace's the defaults of its organizations.
+pub trait Owner: Clone + PartialEq {
+    /// The message of its settings.
+    type Message: Resource + for<'s> From<&'s Settings<Self>>;
+    /// The request to change them.
+    type Request: Update;
+    /// The type of its settings, as refusals name it.
+    const TYPE: &'static str;
+    /// The path of the values in the message.
+    const VALUES: &'static str;
+
+    /// The uid of the owner, and of its settings.
+    fn uid(&self) -> Uid;
+    /// The name of the owner.
+    fn name(&self) -> String;
 }
 
-/// What holds where nobody set anything.
-const BUILT_IN: Values = Values {
-    language: Some(Language::ENGLISH),
-    layout: Some(Layout::Vertical),
-    human_enabled: Some(false),
-    smart_enabled: Some(false),
-    show_messages: Some(true),
-    canned_responses_enabled: Some(false),
-};
+impl Owner for OrganizationRef {
+    type Message = api::Settings;
+    type Request = api::UpdateSettingsRequest;
+    const TYPE: &'static str = "Settings";
+    const VALUES: &'static str = "overrides";
 
-impl Values {
-    /// With the leaves of the mask changed to the message's; a leaf that is absent from it is cleared. `path` is where
-    /// the values are in the resource, `field` where they are in the request.
-    ///
-    /// A value that broke its rule left a violation: then the answer is not to be used.
-    fn update(
-        &self,
-        message: &api::SettingsValues,
-        field: &str,
-        mask: &Mask,
-        path: &str,
-        violations: &mut Violations,
-    ) -> Values {
-        let handoff = message.handoff.unwrap_or_default();
-        let is_changed = |leaf: &str| mask.has(&format!("{path}.{leaf}"));
-        let mut values = *self;
-        if is_changed("language") {
-            let parsed = message.language.as_deref().map(Language::parse);
-            values.language = parsed.and_then(|parsed| violations.check(&format!("{field}.language"), parsed));
-        }
-        if is_changed("layout") {
-            let parsed = message.layout.map(parse::enum_value);
-            values.layout = parsed.and_then(|parsed| violations.check(&format!("{field}.layout"), parsed));
-        }
-        if is_changed("handoff.human_enabled") {
-            values.human_enabled = handoff.human_enabled;
-        }
-        if is_changed("handoff.smart_enabled") {
-            values.smart_enabled = handoff.smart_enabled;
-        }
-        if is_changed("handoff.show_messages") {
-            values.show_messages = handoff.show_messages;
-        }
-        if is_changed("canned_responses_enabled") {
-            values.canned_responses_enabled = message.canned_responses_enabled;
-        }
-        values
+    fn uid(&self) -> Uid {
+        self.uid
     }
 
-    /// The paths of the leaves that differ afterwards, below this one.
-    fn changed_fields(&self, after: &Values, path: &str) -> Vec<String> {
-        [
-            ("language", self.language != after.language),
-            ("layout", self.layout != after.layout),
-            ("handoff.human_enabled", self.human_enabled != after.human_enabled),
-            ("handoff.smart_enabled", self.smart_enabled != after.smart_enabled),
-            ("handoff.show_messages", self.show_messages != after.show_messages),
-            (
-                "canned_responses_enabled",
-                self.canned_responses_enabled != after.canned_responses_enabled,
-            ),
-        ]
-        .into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(leaf, _)| format!("{path}.{leaf}"))
-        .collect()
+    fn name(&self) -> String {
+        self.name()
     }
 }
 
-/// What holds for an organization.
+impl Owner for WorkspaceRef {
+    type Message = api::WorkspaceSettings;
+    type Request = api::UpdateWorkspaceSettingsRequest;
+    const TYPE: &'static str = "WorkspaceSettings";
+    const VALUES: &'static str = "defaults";
+
+    fn uid(&self) -> Uid {
+        self.uid
+    }
+
+    fn name(&self) -> String {
+        self.name()
+    }
+}
+
+/// The settings of one owner. They exist as long as it does.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Effective {
-    /// Every value present.
-    pub values: Values,
-    /// Where each comes from.
-    pub sources: Vec<FieldSource>,
-}
-
-/// What holds: each value by itself from the overrides, else the defaults, else built in.
-///
-/// Smart handoff needs human handoff. Where it lacks that, because the level above changed later, it is off.
-pub fn effective(defaults: &Values, overrides: &Values) -> Effective {
-    let levels = [
-        (overrides, Source::Organization),
-        (defaults, Source::Workspace),
-        (&BUILT_IN, Source::BuiltIn),
-    ];
-    let (language, language_source) = first_set(&levels, |values| values.language);
-    let (layout, layout_source) = first_set(&levels, |values| values.layout);
-    let (human_enabled, human_source) = first_set(&levels, |values| values.human_enabled);
-    let (mut smart_enabled, mut smart_source) = first_set(&levels, |values| values.smart_enabled);
-    if smart_enabled == Some(true) && human_enabled == Some(false) {
-        (smart_enabled, smart_source) = (Some(false), Source::Dependency);
-    }
-    let (show_messages, show_source) = first_set(&levels, |values| values.show_messages);
-    let (canned_responses_enabled, canned_source) = first_set(&levels, |values| values.canned_responses_enabled);
-    let sources = [
-        ("language", language_source),
-        ("layout", layout_source),
-        ("handoff.human_enabled", human_source),
-        ("handoff.smart_enabled", smart_source),
-        ("handoff.show_messages", show_source),
-        ("canned_responses_enabled", canned_source),
-    ];
-    Effective {
-        values: Values {
-            language,
-            layout,
-            human_enabled,
-            smart_enabled,
-            show_messages,
-            canned_responses_enabled,
-        },
-        sources: sources
-            .map(|(path, source)| FieldSource {
-                path: path.to_owned(),
-                source: source.into(),
-            })
-            .into(),
-    }
-}
-
-/// The value of the first level that sets it. The last level, built in, sets all.
-fn first_set<T>(levels: &[(&Values, Source)], leaf: impl Fn(&Values) -> Option<T>) -> (Option<T>, Source) {
-    levels
-        .iter()
-        .find_map(|(values, source)| leaf(values).map(|value| (Some(value), *source)))
-        .unwrap_or((None, Source::BuiltIn))
-}
-
-/// Refuses a write after which smart handoff lacks human handoff, if the write touched either: a conflict that came
-/// from the level above must not stop other writes.
-fn check_handoff(before: &Values, after: &Values, effective: &Effective) -> Result<()> {
-    let touched = (before.human_enabled, before.smart_enabled) != (after.human_enabled, after.smart_enabled);
-    let in_conflict = effective
-        .sources
-        .iter()
-        .any(|source| source.source() == Source::Dependency);
-    if !touched || !in_conflict {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorReason::SettingsConflict,
-        "handoff.smart_enabled would be true while handoff.human_enabled, which it needs, is false, after defaults and \
-         overrides are taken together: set handoff.human_enabled to true or handoff.smart_enabled to false in the same \
-         update",
-    )
-    .with("human_enabled", false)
-    .with("smart_enabled", true))
-}
-
-/// The settings of one organization. They exist as long as it does.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// The organization.
-    pub organization: OrganizationRef,
-    /// Counts the changes of the overrides; 0: never changed.
+pub struct Settings<O> {
+    /// Whose they are.
+    pub owner: O,
+    /// Counts the changes; 0: never changed.
     pub version: i64,
-    /// When the overrides were first set.
+    /// When the values were first set.
     pub create_time: Option<Micros>,
-    /// When the overrides changed last.
+    /// When the values changed last.
     pub update_time: Option<Micros>,
-    /// What was set for this organization itself.
-    pub overrides: Values,
+    /// What was set for this owner itself.
+    pub values: Values,
 }
 
-impl Settings {
-    /// Those of an organization for which nothing was ever set.
-    pub fn unset(organization: OrganizationRef) -> Self {
+/// What an update asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The version that is to be changed, if one is named.
+    pub etag: String,
+    /// The new values.
+    pub values: api::SettingsValues,
+    /// Which of them are meant.
+    pub mask: Mask,
+}
+
+impl<O: Owner> Settings<O> {
+    /// Those of an owner for which nothing was ever set.
+    pub fn unset(owner: O) -> Self {
         Self {
-            organization,
+            owner,
             version: 0,
             create_time: None,
             update_time: None,
-            overrides: Values::default(),
+            values: Values::default(),
         }
     }
 
-    /// `workspaces/{workspace}/organizations/{organization}/settings`.
+    /// `…/settings`.
     pub fn name(&self) -> String {
-        format!("{}/settings", self.organization.name())
+        format!("{}/settings", self.owner.name())
     }
 
-    /// Refuses an etag that is not the present one; an empty one is not checked.
-    pub fn check_etag(&self, etag: &str) -> Result<()> {
-        self.organization.uid.check_etag(self.version, etag, &self.name())
-    }
-
-    /// With the overrides of the mask changed to the message's or cleared; equal to these if nothing differs.
-    ///
-    /// A value that broke its rule left a violation: then the answer is not to be used.
-    pub fn update(&self, message: &api::Settings, mask: &Mask, violations: &mut Violations, now: Micros) -> Settings {
-        let given = message.overrides.clone().unwrap_or_default();
-        let overrides = self
-            .overrides
-            .update(&given, "settings.overrides", mask, "overrides", violations);
-        if overrides == self.overrides {
-            return self.clone();
+    /// With the values that are wanted, those of the mask that are absent cleared; equal to these if nothing differs. `above` is what
+    /// holds where they set nothing, before what is built in.
+    pub fn update(&self, wanted: &Wanted, above: &Values, now: Micros) -> Result<Self> {
+        self.owner.uid().check_etag(self.version, &wanted.etag, &self.name())?;
+        let mut violations = Violations::new();
+        let values = self.values.update(
+            &wanted.values,
+            &wanted.mask,
+            O::Request::RESOURCE,
+            O::VALUES,
+            &mut violations,
+        );
+        let values = violations.finish(Some(values))?;
+        if values == self.values {
+            return Ok(self.clone());
         }
-        Settings {
-            organization: self.organization.clone(),
+        check_handoff(&self.values, &values, above).map_err(|refusal| refusal.about(O::TYPE, self.name()))?;
+        Ok(Self {
+            owner: self.owner.clone(),
             version: self.version + 1,
             create_time: self.create_time.or(Some(now)),
             update_time: Some(now),
-            overrides,
-        }
-    }
-
-    /// Refuses these settings after those of before, if the change broke a rule between values.
-    pub fn check_rules(&self, before: &Settings, defaults: &Values) -> Result<()> {
-        let effective = effective(defaults, &self.overrides);
-        check_handoff(&before.overrides, &self.overrides, &effective)
-            .map_err(|refusal| refusal.about("Settings", self.name()))
+            values,
+        })
     }
 
     /// The paths of the leaves that differ afterwards.
-    pub fn changed_fields(&self, after: &Settings) -> Vec<String> {
-        self.overrides.changed_fields(&after.overrides, "overrides")
+    pub fn changed_fields(&self, after: &Self) -> Vec<String> {
+        self.values.changed_fields(&after.values, O::VALUES)
     }
+}
 
+impl Settings<OrganizationRef> {
     /// The message with what holds under these defaults.
     pub fn with_effective(&self, defaults: &Values) -> api::Settings {
-        let effective = effective(defaults, &self.overrides);
+        let effective = effective(defaults, &self.values);
         api::Settings {
             effective: Some((&effective.values).into()),
             sources: effective.sources,
@@ -256,7 +142,8 @@ impl Settings {
     }
 }
 
-/// Refuses to change the settings of a deleted organization.
+/// Refuses to change the settings of a deleted organization. Those of a suspended one can be changed; a state that is not known
+/// is treated like that.
 pub fn require_not_deleted(organization: &OrganizationRef, state: State) -> Result<()> {
     if state != State::Deleted {
         return Ok(());
@@ -266,102 +153,10 @@ pub fn require_not_deleted(organization: &OrganizationRef, state: State) -> Resu
     Err(Error::new(ErrorReason::OrganizationDeleted, message).about("Organization", name))
 }
 
-/// The defaults of one workspace. They exist as long as it does.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WorkspaceSettings {
-    /// The workspace.
-    pub workspace: WorkspaceRef,
-    /// Counts the changes; 0: never changed.
-    pub version: i64,
-    /// When the defaults were first set.
-    pub create_time: Option<Micros>,
-    /// When the defaults changed last.
-    pub update_time: Option<Micros>,
-    /// What was set for the workspace.
-    pub defaults: Values,
-}
-
-impl WorkspaceSettings {
-    /// Those of a workspace for which nothing was ever set.
-    pub fn unset(workspace: WorkspaceRef) -> Self {
-        Self {
-            workspace,
-            version: 0,
-            create_time: None,
-            update_time: None,
-            defaults: Values::default(),
-        }
-    }
-
-    /// `workspaces/{workspace}/settings`.
-    pub fn name(&self) -> String {
-        format!("{}/settings", self.workspace.name())
-    }
-
-    /// Refuses an etag that is not the present one; an empty one is not checked.
-    pub fn check_etag(&self, etag: &str) -> Result<()> {
-        self.workspace.uid.check_etag(self.version, etag, &self.name())
-    }
-
-    /// With the defaults of the mask changed to the message's or cleared; equal to these if nothing differs.
-    ///
-    /// A value that broke its rule left a violation: then the answer is not to be used.
-    pub fn update(
-        &self,
-        message: &api::WorkspaceSettings,
-        mask: &Mask,
-        violations: &mut Violations,
-        now: Micros,
-    ) -> WorkspaceSettings {
-        let given = message.defaults.clone().unwrap_or_default();
-        let defaults = self
-            .defaults
-            .update(&given, "workspace_settings.defaults", mask, "defaults", violations);
-        if defaults == self.defaults {
-            return self.clone();
-        }
-        WorkspaceSettings {
-            workspace: self.workspace.clone(),
-            version: self.version + 1,
-            create_time: self.create_time.or(Some(now)),
-            update_time: Some(now),
-            defaults,
-        }
-    }
-
-    /// Refuses these settings after those of before, if the change broke a rule between values. What the organizations
-    /// override does not matter.
-    pub fn check_rules(&self, before: &WorkspaceSettings) -> Result<()> {
-        let effective = effective(&self.defaults, &Values::default());
-        check_handoff(&before.defaults, &self.defaults, &effective)
-            .map_err(|refusal| refusal.about("WorkspaceSettings", self.name()))
-    }
-
-    /// The paths of the leaves that differ afterwards.
-    pub fn changed_fields(&self, after: &WorkspaceSettings) -> Vec<String> {
-        self.defaults.changed_fields(&after.defaults, "defaults")
-    }
-}
-
-impl From<&Values> for api::SettingsValues {
-    fn from(values: &Values) -> Self {
-        Self {
-            language: values.language.map(|language| language.code().to_owned()),
-            layout: values.layout.map(i32::from),
-            handoff: Some(api::HandoffValues {
-                human_enabled: values.human_enabled,
-                smart_enabled: values.smart_enabled,
-                show_messages: values.show_messages,
-            }),
-            canned_responses_enabled: values.canned_responses_enabled,
-        }
-    }
-}
-
 /// As the journal keeps them: without what holds, since that changes with the defaults.
-impl From<&Settings> for api::Settings {
-    fn from(settings: &Settings) -> Self {
-        let uid = settings.organization.uid;
+impl From<&Settings<OrganizationRef>> for api::Settings {
+    fn from(settings: &Settings<OrganizationRef>) -> Self {
+        let uid = settings.owner.uid;
         Self {
             name: settings.name(),
             uid: uid.to_string(),
@@ -369,16 +164,16 @@ impl From<&Settings> for api::Settings {
             etag: uid.etag(settings.version),
             create_time: settings.create_time.map(Into::into),
             update_time: settings.update_time.map(Into::into),
-            overrides: Some((&settings.overrides).into()),
+            overrides: Some((&settings.values).into()),
             effective: None,
             sources: Vec::new(),
         }
     }
 }
 
-impl From<&WorkspaceSettings> for api::WorkspaceSettings {
-    fn from(settings: &WorkspaceSettings) -> Self {
-        let uid = settings.workspace.uid;
+impl From<&Settings<WorkspaceRef>> for api::WorkspaceSettings {
+    fn from(settings: &Settings<WorkspaceRef>) -> Self {
+        let uid = settings.owner.uid;
         Self {
             name: settings.name(),
             uid: uid.to_string(),
@@ -386,15 +181,17 @@ impl From<&WorkspaceSettings> for api::WorkspaceSettings {
             etag: uid.etag(settings.version),
             create_time: settings.create_time.map(Into::into),
             update_time: settings.update_time.map(Into::into),
-            defaults: Some((&settings.defaults).into()),
+            defaults: Some((&settings.values).into()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::language::Language;
     use super::*;
-    use clientele_api::Uid;
+    use clientele_api::request::Behavior;
+    use clientele_api::settings::{Layout, field_source::Source};
     use prost_types::FieldMask;
 
     const NOW: Micros = Micros(1_000);
@@ -407,9 +204,9 @@ mod tests {
         }
     }
 
-    fn settings(overrides: Values) -> Settings {
+    fn settings(values: Values) -> Settings<OrganizationRef> {
         Settings {
-            overrides,
+            values,
             ..Settings::unset(OrganizationRef {
                 workspace: acme(),
                 uid: Uid::NIL,
@@ -418,10 +215,10 @@ mod tests {
         }
     }
 
-    fn defaults(defaults: Values) -> WorkspaceSettings {
-        WorkspaceSettings {
-            defaults,
-            ..WorkspaceSettings::unset(acme())
+    fn defaults(values: Values) -> Settings<WorkspaceRef> {
+        Settings {
+            values,
+            ..Settings::unset(acme())
         }
     }
 
@@ -433,22 +230,49 @@ mod tests {
         }
     }
 
-    fn update(before: &Settings, overrides: api::SettingsValues, paths: Option<&[&str]>) -> Result<Settings> {
-        let message = api::Settings {
-            overrides: Some(overrides),
-            ..Default::default()
-        };
-        let request = api::UpdateSettingsRequest {
-            settings: Some(message.clone()),
-            update_mask: paths.map(|paths| FieldMask {
-                paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-            }),
-            ..Default::default()
-        };
+    fn mask(paths: &[&str]) -> FieldMask {
+        FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        }
+    }
+
+    fn wanted<R: Update>(request: &R, values: api::SettingsValues) -> Result<Wanted> {
         let mut violations = Violations::new();
-        let mask = Mask::read(&request, &mut violations);
-        let after = before.update(&message, &mask, &mut violations, NOW);
-        violations.finish(Some(after))
+        let mask = Mask::read(request, &mut violations);
+        let etag = String::new();
+        violations.finish(Some(Wanted { etag, values, mask }))
+    }
+
+    fn overrides(values: api::SettingsValues, paths: Option<&[&str]>) -> Result<Wanted> {
+        let request = api::UpdateSettingsRequest {
+            settings: Some(api::Settings {
+                overrides: Some(values.clone()),
+                ..Default::default()
+            }),
+            update_mask: paths.map(mask),
+            ..Default::default()
+        };
+        wanted(&request, values)
+    }
+
+    fn workspace_defaults(values: api::SettingsValues, paths: Option<&[&str]>) -> Result<Wanted> {
+        let request = api::UpdateWorkspaceSettingsRequest {
+            workspace_settings: Some(api::WorkspaceSettings {
+                defaults: Some(values.clone()),
+                ..Default::default()
+            }),
+            update_mask: paths.map(mask),
+            ..Default::default()
+        };
+        wanted(&request, values)
+    }
+
+    fn update(
+        before: &Settings<OrganizationRef>,
+        values: api::SettingsValues,
+        paths: Option<&[&str]>,
+    ) -> Result<Settings<OrganizationRef>> {
+        before.update(&overrides(values, paths)?, &Values::default(), NOW)
     }
 
     fn language(text: &str) -> api::SettingsValues {
@@ -456,11 +280,6 @@ mod tests {
             language: Some(text.to_owned()),
             ..Default::default()
         }
-    }
-
-    fn source(effective: &Effective, path: &str) -> Source {
-        let found = effective.sources.iter().find(|source| source.path == path);
-        found.unwrap().source()
     }
 
     #[test]
@@ -487,38 +306,40 @@ mod tests {
     }
 
     #[test]
-    fn each_value_is_found_by_itself() {
-        let defaults = Values {
-            language: Language::parse("de").ok(),
-            layout: Some(Layout::Horizontal),
-            ..handoff(Some(true), None)
-        };
-        let overrides = Values {
-            layout: Some(Layout::Vertical),
-            ..handoff(None, Some(true))
-        };
-        let effective = effective(&defaults, &overrides);
-        assert_eq!(effective.values.language, Language::parse("de").ok());
-        assert_eq!(effective.values.layout, Some(Layout::Vertical));
-        assert_eq!(effective.values.smart_enabled, Some(true));
-        assert_eq!(source(&effective, "language"), Source::Workspace);
-        assert_eq!(source(&effective, "layout"), Source::Organization);
-        assert_eq!(source(&effective, "handoff.human_enabled"), Source::Workspace);
-        assert_eq!(source(&effective, "handoff.smart_enabled"), Source::Organization);
-        assert_eq!(source(&effective, "handoff.show_messages"), Source::BuiltIn);
-    }
-
-    #[test]
-    fn smart_handoff_is_off_where_its_need_was_taken_away() {
-        let effective = effective(&handoff(Some(false), None), &handoff(None, Some(true)));
-        assert_eq!(effective.values.smart_enabled, Some(false));
-        assert_eq!(source(&effective, "handoff.smart_enabled"), Source::Dependency);
-    }
-
-    #[test]
     fn the_journal_leaves_out_what_holds() {
         let message = api::Settings::from(&settings(Values::default()));
         assert_eq!((message.effective, message.sources.len()), (None, 0));
+    }
+
+    /// A value that the mask accepts must not be forgotten.
+    #[test]
+    fn every_leaf_that_can_be_changed_is() {
+        let full = api::SettingsValues {
+            language: Some("de".to_owned()),
+            layout: Some(Layout::Horizontal.into()),
+            handoff: Some(api::HandoffValues {
+                human_enabled: Some(true),
+                smart_enabled: Some(false),
+                show_messages: Some(false),
+            }),
+            canned_responses_enabled: Some(true),
+        };
+        every_leaf_is_changed(&settings(Values::default()), |leaf| {
+            overrides(full.clone(), Some(&[leaf]))
+        });
+        every_leaf_is_changed(&defaults(Values::default()), |leaf| {
+            workspace_defaults(full.clone(), Some(&[leaf]))
+        });
+    }
+
+    fn every_leaf_is_changed<O: Owner>(unset: &Settings<O>, wanted: impl Fn(&str) -> Result<Wanted>) {
+        for field in O::Request::FIELDS {
+            if field.behavior == Behavior::Mutable {
+                let wanted = wanted(field.path).unwrap();
+                let after = unset.update(&wanted, &Values::default(), NOW).unwrap();
+                assert_eq!(unset.changed_fields(&after), [field.path]);
+            }
+        }
     }
 
     #[test]
@@ -529,12 +350,26 @@ mod tests {
             (after.version, after.create_time, after.update_time),
             (1, Some(NOW), Some(NOW))
         );
-        assert_eq!(api::SettingsValues::from(&after.overrides).language(), "pt");
+        assert_eq!(api::SettingsValues::from(&after.values).language(), "pt");
         assert_eq!(before.changed_fields(&after), ["overrides.language"]);
         assert_eq!(update(&after, language("por"), None).unwrap(), after);
-        assert!(after.check_etag(&Uid::NIL.etag(1)).is_ok());
-        assert!(after.check_etag(&Uid::NIL.etag(0)).is_err());
-        assert!(before.check_etag(&Uid::NIL.etag(0)).is_ok());
+    }
+
+    #[test]
+    fn etags_are_of_one_version() {
+        let before = settings(Values::default());
+        let after = update(&before, language("de"), None).unwrap();
+        let with_etag = |settings: &Settings<_>, version| {
+            let wanted = Wanted {
+                etag: Uid::NIL.etag(version),
+                ..overrides(language("fr"), None).unwrap()
+            };
+            settings.update(&wanted, &Values::default(), NOW)
+        };
+        assert!(with_etag(&before, 0).is_ok());
+        assert!(with_etag(&after, 1).is_ok());
+        let refusal = with_etag(&after, 0).unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::EtagMismatch);
     }
 
     #[test]
@@ -544,13 +379,13 @@ mod tests {
             ..handoff(Some(true), Some(true))
         });
         let after = update(&before, api::SettingsValues::default(), Some(&["overrides.handoff"])).unwrap();
-        assert_eq!(after.overrides.language, before.overrides.language);
+        assert_eq!(after.values.language, before.values.language);
         assert_eq!(
             before.changed_fields(&after),
             ["overrides.handoff.human_enabled", "overrides.handoff.smart_enabled"]
         );
         let after = update(&before, api::SettingsValues::default(), Some(&["*"])).unwrap();
-        assert_eq!(after.overrides, Values::default());
+        assert_eq!(after.values, Values::default());
     }
 
     #[test]
@@ -560,9 +395,11 @@ mod tests {
             layout: Some(0),
             ..Default::default()
         };
-        let error = update(&settings(Values::default()), given, None).unwrap_err();
+        let error = update(&settings(Values::default()), given.clone(), None).unwrap_err();
         let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
         assert_eq!(fields, ["settings.overrides.language", "settings.overrides.layout"]);
+        let one = update(&settings(Values::default()), given, Some(&["overrides.layout"])).unwrap_err();
+        assert_eq!(one.violations().len(), 1);
         let unknown = api::SettingsValues {
             layout: Some(9),
             ..Default::default()
@@ -572,26 +409,18 @@ mod tests {
 
     #[test]
     fn workspace_defaults_are_updated_likewise() {
-        let message = api::WorkspaceSettings {
-            defaults: Some(language("xx")),
-            ..Default::default()
-        };
-        let request = api::UpdateWorkspaceSettingsRequest {
-            workspace_settings: Some(message.clone()),
-            ..Default::default()
-        };
         let before = defaults(Values::default());
-        let mut violations = Violations::new();
-        let mask = Mask::read(&request, &mut violations);
-        before.update(&message, &mask, &mut violations, NOW);
-        let error = violations.finish(Some(())).unwrap_err();
+        let update = |settings: &Settings<_>, text, etag: &str| {
+            let wanted = Wanted {
+                etag: etag.to_owned(),
+                ..workspace_defaults(language(text), None).unwrap()
+            };
+            settings.update(&wanted, &Values::default(), LATER)
+        };
+        let error = update(&before, "xx", "").unwrap_err();
         assert_eq!(error.violations()[0].field, "workspace_settings.defaults.language");
 
-        let message = api::WorkspaceSettings {
-            defaults: Some(language("fr")),
-            ..Default::default()
-        };
-        let after = before.update(&message, &mask, &mut Violations::new(), LATER);
+        let after = update(&before, "fr", "").unwrap();
         assert_eq!((after.version, after.create_time), (1, Some(LATER)));
         assert_eq!(before.changed_fields(&after), ["defaults.language"]);
         let message = api::WorkspaceSettings::from(&after);
@@ -599,56 +428,43 @@ mod tests {
             (message.name.as_str(), message.etag),
             ("workspaces/acme/settings", Uid::NIL.etag(1))
         );
-        assert!(after.check_etag("stale").is_err());
-    }
-
-    #[test]
-    fn a_write_may_not_leave_smart_handoff_without_human_handoff() {
-        let (on, off, unset) = (Some(true), Some(false), None);
-        for (defaults, before, after, refused) in [
-            ((unset, unset), (unset, unset), (unset, on), true),
-            ((unset, unset), (unset, unset), (on, on), false),
-            ((on, unset), (unset, unset), (unset, on), false),
-            ((on, unset), (unset, on), (off, on), true),
-            ((on, on), (unset, unset), (off, unset), true),
-            ((on, on), (unset, unset), (off, off), false),
-            // The default that human handoff came from was changed since.
-            ((off, unset), (unset, on), (unset, on), false),
-            ((off, unset), (unset, on), (off, on), true),
-            ((off, unset), (unset, on), (unset, off), false),
-            ((off, unset), (unset, on), (on, on), false),
-        ] {
-            let of = |(human, smart)| settings(handoff(human, smart));
-            let defaults = handoff(defaults.0, defaults.1);
-            let checked = of(after).check_rules(&of(before), &defaults);
-            assert_eq!(checked.is_err(), refused, "{defaults:?} {before:?} {after:?}");
-            if let Err(refusal) = checked {
-                assert_eq!(refusal.reason(), ErrorReason::SettingsConflict);
-            }
-        }
+        assert!(update(&after, "de", "stale").is_err());
     }
 
     #[test]
     fn a_conflict_from_above_does_not_stop_other_writes() {
         let before = settings(handoff(None, Some(true)));
-        let after = update(&before, language("de"), None).unwrap();
-        assert!(after.check_rules(&before, &handoff(Some(false), None)).is_ok());
+        let wanted = overrides(language("de"), None).unwrap();
+        assert!(before.update(&wanted, &handoff(Some(false), None), NOW).is_ok());
     }
 
     #[test]
     fn settings_of_a_deleted_organization_do_not_change() {
-        let organization = settings(Values::default()).organization;
-        assert!(require_not_deleted(&organization, State::Active).is_ok());
-        assert!(require_not_deleted(&organization, State::Suspended).is_ok());
+        let organization = settings(Values::default()).owner;
+        for state in [State::Active, State::Suspended, State::Unspecified] {
+            assert!(require_not_deleted(&organization, state).is_ok(), "{state:?}");
+        }
         let refusal = require_not_deleted(&organization, State::Deleted).unwrap_err();
         assert_eq!(refusal.reason(), ErrorReason::OrganizationDeleted);
     }
 
     #[test]
-    fn defaults_are_checked_without_the_organizations() {
-        let unset = defaults(Values::default());
-        assert!(defaults(handoff(None, Some(true))).check_rules(&unset).is_err());
-        assert!(defaults(handoff(Some(true), Some(true))).check_rules(&unset).is_ok());
-        assert!(defaults(handoff(Some(false), None)).check_rules(&unset).is_ok());
+    fn a_write_that_would_break_a_rule_is_refused_on_both_levels() {
+        let smart = |human_enabled, smart_enabled| api::SettingsValues::from(&handoff(human_enabled, smart_enabled));
+        let override_under = |above: Values, values| {
+            let wanted = overrides(values, None).unwrap();
+            settings(Values::default()).update(&wanted, &above, NOW)
+        };
+        let default_of = |values| {
+            let wanted = workspace_defaults(values, None).unwrap();
+            defaults(Values::default()).update(&wanted, &Values::default(), NOW)
+        };
+        let refusal = override_under(Values::default(), smart(None, Some(true))).unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::SettingsConflict);
+        assert!(override_under(handoff(Some(true), None), smart(None, Some(true))).is_ok());
+        let refusal = default_of(smart(None, Some(true))).unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::SettingsConflict);
+        assert!(default_of(smart(Some(true), Some(true))).is_ok());
+        assert!(default_of(smart(Some(false), None)).is_ok());
     }
 }

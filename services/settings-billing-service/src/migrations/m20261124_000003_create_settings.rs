@@ -24,35 +24,30 @@ impl MigrationTrait for Step {
             DbBackend::Postgres => ("uuid", "text COLLATE \"C\""),
             _ => ("blob", "text"),
         };
+        let settings = format!(
+            "version bigint NOT NULL,
+            create_time bigint NOT NULL,
+            update_time bigint NOT NULL,
+            language {text},
+            layout integer,
+            human_enabled boolean,
+            smart_enabled boolean,
+            show_messages boolean,
+            canned_responses_enabled boolean"
+        );
         let statements = format!(
             "CREATE TABLE settings_organizations (
                 organization_uid {uuid} PRIMARY KEY,
                 workspace_uid {uuid} NOT NULL,
                 workspace_id {text} NOT NULL,
                 organization_id {text} NOT NULL,
-                version bigint NOT NULL,
-                create_time bigint NOT NULL,
-                update_time bigint NOT NULL,
-                language {text},
-                layout integer,
-                human_enabled boolean,
-                smart_enabled boolean,
-                show_messages boolean,
-                canned_responses_enabled boolean
+                {settings}
             );
             CREATE INDEX settings_organizations_by_uid ON settings_organizations (workspace_uid, organization_uid);
             CREATE TABLE settings_workspaces (
                 workspace_uid {uuid} PRIMARY KEY,
                 workspace_id {text} NOT NULL,
-                version bigint NOT NULL,
-                create_time bigint NOT NULL,
-                update_time bigint NOT NULL,
-                language {text},
-                layout integer,
-                human_enabled boolean,
-                smart_enabled boolean,
-                show_messages boolean,
-                canned_responses_enabled boolean
+                {settings}
             );"
         );
         manager.get_connection().execute_unprepared(&statements).await.map(drop)

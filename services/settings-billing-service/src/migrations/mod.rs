@@ -3,6 +3,7 @@
 mod m20261124_000003_create_settings;
 
 use clientele_store::follow::CreateProjections;
+use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
 use sea_orm_migration::prelude::*;
 
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateJournal),
             Box::new(CreateProjections),
             Box::new(m20261124_000003_create_settings::Step),
+            Box::new(CreateJobs),
         ]
     }
 }

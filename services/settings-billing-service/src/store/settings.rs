@@ -1,177 +1,182 @@
-//! The settings of organizations in the database. No row: nothing was ever set.
+//! Settings in the database: those of organizations and those of workspaces, each in a table. No row: nothing was ever set.
 
-use super::{language, layout};
-use crate::domain::settings::{Settings, Values};
+mod entity;
+
+pub use entity::{organizations, workspaces};
+
+use crate::domain::settings::{Owner, Settings};
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
-use clientele_api::{Error, Micros, Result, Uid, settings as api};
-use clientele_service::journal::Snapshot;
+use clientele_api::{Result, Uid};
+use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
-use clientele_store::journal::Filter;
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Db, Reader};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use sea_orm::entity::prelude::*;
+use clientele_store::{Answer, Reader};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryTrait, Select};
 
-/// What was set for an organization.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "settings_organizations")]
-pub struct Model {
-    /// The organization.
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub organization_uid: Uuid,
-    /// Its workspace.
-    pub workspace_uid: Uuid,
-    /// The id of the workspace, which never changes.
-    pub workspace_id: String,
-    /// The id of the organization, which never changes.
-    pub organization_id: String,
-    /// Counts the changes, from 1.
-    pub version: i64,
-    /// In microseconds.
-    pub create_time: i64,
-    /// In microseconds.
-    pub update_time: i64,
-    /// A code of ISO 639-1.
-    pub language: Option<String>,
-    /// The number of `Layout`.
-    pub layout: Option<i32>,
-    /// Whether an end user may ask for a person.
-    pub human_enabled: Option<bool>,
-    /// Whether the agent itself notices that a person is needed.
-    pub smart_enabled: Option<bool>,
-    /// Whether the conversation shows who is talking.
-    pub show_messages: Option<bool>,
-    /// Whether saved answers are offered.
-    pub canned_responses_enabled: Option<bool>,
+/// An owner whose settings have a table.
+pub trait Table: Owner {
+    /// The rows; their uid is the owner's.
+    type Entity: Resources;
+    /// Counts the changes of a row.
+    const VERSION: <Self::Entity as EntityTrait>::Column;
+
+    /// The owner that a scope admits to.
+    fn of(scope: &Scope<Self>) -> &Self;
+    /// The row of settings.
+    fn row(settings: &Settings<Self>) -> Result<<Self::Entity as EntityTrait>::ActiveModel>;
+    /// The settings of a row.
+    fn settings(row: <Self::Entity as EntityTrait>::Model) -> Result<Settings<Self>>;
 }
-
-/// The row stands alone.
-#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}
 
 /// Writes the next version of the settings over the one it was made from. The first makes the row, unless another call has just made
 /// it: then, as with any other version, nothing is written and the unit runs again.
-pub fn write(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Settings, after: &Settings) -> Result<()> {
-    let row = Model::try_from(after)?.into_active_model();
+pub fn write<O: Table>(tx: &Tx, scope: &Scope<O>, before: &Settings<O>, after: &Settings<O>) -> Result<()> {
+    let row = O::row(after)?;
     if before.version == 0 {
-        let unless_there = OnConflict::column(Column::OrganizationUid).do_nothing().to_owned();
-        tx.guard(Entity::insert(row).on_conflict(unless_there).into_query(), &[]);
+        let unless_there = OnConflict::column(O::Entity::UID).do_nothing().to_owned();
+        tx.guard(O::Entity::insert(row).on_conflict(unless_there).into_query(), &[]);
     } else {
-        let update = Entity::update_many()
-            .set(row.reset_all())
-            .filter(Column::OrganizationUid.eq(scope.organization().uid.0))
-            .filter(Column::Version.eq(before.version));
+        let update = O::Entity::update_many()
+            .set(row)
+            .filter(O::Entity::UID.eq(O::of(scope).uid().0))
+            .filter(O::VERSION.eq(before.version));
         tx.guard(update.into_query(), &[]);
     }
     Ok(())
 }
 
-/// The settings of the scope's organization, in a unit that is about to change them.
-pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Settings> {
-    let row = Entity::find_by_id(scope.organization().uid.0)
-        .one(tx)
-        .await
-        .map_err(db_error)?;
-    settings(row, scope)
+/// The settings of the scope's owner, in a unit that is about to change them.
+pub async fn read<O: Table>(tx: &Tx, scope: &Scope<O>) -> Result<Settings<O>> {
+    find(tx, O::of(scope)).await
 }
 
-/// The settings of the scope's organization.
-pub async fn get(reader: &Reader, scope: &Scope<OrganizationRef>) -> Result<Answer<Settings>> {
-    let found = reader.one(Entity::find_by_id(scope.organization().uid.0)).await?;
-    found.try_map(|row| settings(row, scope))
+/// The defaults that the scope's organization has from its workspace, in a unit that is about to change its own settings.
+pub async fn read_defaults(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Settings<WorkspaceRef>> {
+    find(tx, &scope.organization().workspace).await
 }
 
-fn settings(row: Option<Model>, scope: &Scope<OrganizationRef>) -> Result<Settings> {
-    row.map_or_else(|| Ok(Settings::unset(scope.organization().clone())), Settings::try_from)
+/// The settings of the scope's owner.
+pub async fn get<O: Table>(reader: &Reader, scope: &Scope<O>) -> Result<Answer<Settings<O>>> {
+    find_committed(reader, O::of(scope)).await
 }
 
-/// A page of all that were ever set, for the journal's initial state.
-pub fn snapshot(db: Db, filter: Filter, after: Option<Uid>, limit: u64) -> BoxFuture<'static, Result<Vec<Snapshot>>> {
-    async move {
-        let mut select = Entity::find().order_by_asc(Column::OrganizationUid).limit(limit);
-        if let Some(after) = after {
-            select = select.filter(Column::OrganizationUid.gt(after.0));
-        }
-        select = match filter {
-            Filter::All => select,
-            Filter::Workspace(uid) => select.filter(Column::WorkspaceUid.eq(uid.0)),
-            Filter::Organization(uid) => select.filter(Column::OrganizationUid.eq(uid.0)),
-        };
-        let rows = select.all(db.read()).await.map_err(db_error)?;
-        rows.into_iter()
-            .map(|row| Ok(describe(&Settings::try_from(row)?)))
-            .collect()
+/// The defaults that the scope's organization has from its workspace.
+pub async fn get_defaults(reader: &Reader, scope: &Scope<OrganizationRef>) -> Result<Answer<Settings<WorkspaceRef>>> {
+    find_committed(reader, &scope.organization().workspace).await
+}
+
+async fn find<O: Table>(tx: &Tx, owner: &O) -> Result<Settings<O>> {
+    let row = of_owner(owner).one(tx).await.map_err(db_error)?;
+    settings(row, owner)
+}
+
+async fn find_committed<O: Table>(reader: &Reader, owner: &O) -> Result<Answer<Settings<O>>> {
+    let found = reader.one(of_owner(owner)).await?;
+    found.try_map(|row| settings(row, owner))
+}
+
+fn of_owner<O: Table>(owner: &O) -> Select<O::Entity> {
+    O::Entity::find().filter(O::Entity::UID.eq(owner.uid().0))
+}
+
+fn settings<O: Table>(row: Option<<O::Entity as EntityTrait>::Model>, owner: &O) -> Result<Settings<O>> {
+    row.map_or_else(|| Ok(Settings::unset(owner.clone())), O::settings)
+}
+
+impl Table for OrganizationRef {
+    type Entity = organizations::Entity;
+    const VERSION: organizations::Column = organizations::Column::Version;
+
+    fn of(scope: &Scope<Self>) -> &Self {
+        scope.organization()
     }
-    .boxed()
-}
 
-fn describe(settings: &Settings) -> Snapshot {
-    let organization = &settings.organization;
-    Snapshot {
-        uid: organization.uid,
-        workspace: Some(organization.workspace.clone()),
-        organization: Some(organization.clone()),
-        change: Change::snapshot(&api::Settings::from(settings)),
-    }
-}
-
-impl TryFrom<&Settings> for Model {
-    type Error = Error;
-
-    fn try_from(settings: &Settings) -> Result<Self> {
-        let unset = || Error::internal("settings that were never set have no row");
-        let organization = &settings.organization;
-        let values = &settings.overrides;
-        Ok(Self {
-            organization_uid: organization.uid.0,
-            workspace_uid: organization.workspace.uid.0,
-            workspace_id: organization.workspace.id.clone(),
-            organization_id: organization.id.clone(),
-            version: settings.version,
-            create_time: settings.create_time.ok_or_else(unset)?.0,
-            update_time: settings.update_time.ok_or_else(unset)?.0,
-            language: values.language.map(|language| language.code().to_owned()),
-            layout: values.layout.map(i32::from),
-            human_enabled: values.human_enabled,
-            smart_enabled: values.smart_enabled,
-            show_messages: values.show_messages,
-            canned_responses_enabled: values.canned_responses_enabled,
+    fn row(settings: &Settings<Self>) -> Result<organizations::ActiveModel> {
+        let organization = &settings.owner;
+        Ok(organizations::ActiveModel {
+            organization_uid: Set(organization.uid.0),
+            workspace_uid: Set(organization.workspace.uid.0),
+            workspace_id: Set(organization.workspace.id.clone()),
+            organization_id: Set(organization.id.clone()),
+            ..organizations::columns(settings)?
         })
     }
-}
 
-impl TryFrom<Model> for Settings {
-    type Error = Error;
-
-    fn try_from(row: Model) -> Result<Self> {
+    fn settings(row: organizations::Model) -> Result<Settings<Self>> {
         let workspace = WorkspaceRef {
             uid: Uid(row.workspace_uid),
-            id: row.workspace_id,
+            id: row.workspace_id.clone(),
         };
-        Ok(Self {
-            organization: OrganizationRef {
-                workspace,
-                uid: Uid(row.organization_uid),
-                id: row.organization_id,
-            },
-            version: row.version,
-            create_time: Some(Micros(row.create_time)),
-            update_time: Some(Micros(row.update_time)),
-            overrides: Values {
-                language: language(row.language.as_deref())?,
-                layout: layout(row.layout)?,
-                human_enabled: row.human_enabled,
-                smart_enabled: row.smart_enabled,
-                show_messages: row.show_messages,
-                canned_responses_enabled: row.canned_responses_enabled,
-            },
+        let organization = OrganizationRef {
+            workspace,
+            uid: Uid(row.organization_uid),
+            id: row.organization_id.clone(),
+        };
+        organizations::settings(row, organization)
+    }
+}
+
+impl Resources for organizations::Entity {
+    const UID: organizations::Column = organizations::Column::OrganizationUid;
+    const WORKSPACE: organizations::Column = organizations::Column::WorkspaceUid;
+    const ORGANIZATION: Option<organizations::Column> = Some(organizations::Column::OrganizationUid);
+
+    fn describe(row: organizations::Model) -> Result<Snapshot> {
+        let settings = OrganizationRef::settings(row)?;
+        Ok(Snapshot {
+            uid: settings.owner.uid,
+            workspace: Some(settings.owner.workspace.clone()),
+            organization: Some(settings.owner.clone()),
+            change: snapshot(&settings),
         })
     }
+}
+
+impl Table for WorkspaceRef {
+    type Entity = workspaces::Entity;
+    const VERSION: workspaces::Column = workspaces::Column::Version;
+
+    fn of(scope: &Scope<Self>) -> &Self {
+        scope.workspace()
+    }
+
+    fn row(settings: &Settings<Self>) -> Result<workspaces::ActiveModel> {
+        let workspace = &settings.owner;
+        Ok(workspaces::ActiveModel {
+            workspace_uid: Set(workspace.uid.0),
+            workspace_id: Set(workspace.id.clone()),
+            ..workspaces::columns(settings)?
+        })
+    }
+
+    fn settings(row: workspaces::Model) -> Result<Settings<Self>> {
+        let workspace = WorkspaceRef {
+            uid: Uid(row.workspace_uid),
+            id: row.workspace_id.clone(),
+        };
+        workspaces::settings(row, workspace)
+    }
+}
+
+impl Resources for workspaces::Entity {
+    const UID: workspaces::Column = workspaces::Column::WorkspaceUid;
+    const WORKSPACE: workspaces::Column = workspaces::Column::WorkspaceUid;
+    const ORGANIZATION: Option<workspaces::Column> = None;
+
+    fn describe(row: workspaces::Model) -> Result<Snapshot> {
+        let settings = WorkspaceRef::settings(row)?;
+        Ok(Snapshot {
+            uid: settings.owner.uid,
+            workspace: Some(settings.owner.clone()),
+            organization: None,
+            change: snapshot(&settings),
+        })
+    }
+}
+
+fn snapshot<O: Table>(settings: &Settings<O>) -> Change {
+    Change::snapshot(&O::Message::from(settings))
 }

@@ -117,6 +117,9 @@ impl Follower {
             Ok(Err(status)) => return Ok(end(&status, at)),
             Err(_) => return Ok(End::Resume("the peer does not answer".into())),
         };
+        if at.cursor.is_none() {
+            at = self.begin_anew(at).await?;
+        }
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             let item = match timeout(SILENCE, stream.message()).await {
@@ -221,10 +224,7 @@ impl Follower {
                 return Ok(next);
             };
             if theirs.bootstrap != from.bootstrap {
-                return Err(Error::new(
-                    ErrorReason::Contention,
-                    "another replica reads everything anew",
-                ));
+                return Err(read_by_another());
             }
             self.db.note_rename();
             if theirs
@@ -252,6 +252,20 @@ impl Follower {
         self.metrics.poisoned(batch.poisoned.len());
     }
 
+    /// Takes a number of its own for the stream that tells everything. Two of them begin at different points of the journal: if they
+    /// shared a number, what the earlier one has told and the later one has not, because it is gone, would never be swept out.
+    async fn begin_anew(&self, from: state::Model) -> Result<state::Model> {
+        let next = state::Model {
+            bootstrap: from.bootstrap + 1,
+            ..from.clone()
+        };
+        let unit = unit(from, next.clone(), Arc::default(), self.peer.service);
+        match tx::run(&self.db, Mode::Commit, unit).await?.value {
+            None => Ok(next),
+            Some(_) => Err(read_by_another()),
+        }
+    }
+
     /// Forgets the cursor that was refused: the next stream begins with everything that exists, under a new number. Another replica may
     /// have done that already.
     async fn start_anew(&self, refused: state::Model) -> Result<()> {
@@ -270,6 +284,10 @@ impl Follower {
         self.applied.send_replace(None);
         Ok(())
     }
+}
+
+fn read_by_another() -> Error {
+    Error::new(ErrorReason::Contention, "another replica reads everything anew")
 }
 
 /// Cursor and projections in one transaction, if the cursor is still what it was; else what it is now.

@@ -2,6 +2,7 @@
 
 mod migration;
 mod read;
+mod retention;
 mod row;
 pub mod state;
 mod tail;

@@ -7,8 +7,8 @@ use crate::page;
 use crate::tx::Position;
 use clientele_api::{Error, Result, Uid, error::ErrorReason};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{DbBackend, QueryOrder, QuerySelect, Select, Statement};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{DbBackend, FromQueryResult, QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, Statement};
 use uuid::Uuid;
 
 /// Whose rows.
@@ -32,7 +32,8 @@ pub struct Listing {
 }
 
 impl Journal {
-    /// At most `limit` rows behind a cursor and not beyond the horizon, in the feed's order.
+    /// At most `limit` rows behind a cursor and not beyond the horizon, in the feed's order. Refuses a cursor that the floor has
+    /// overtaken: what lay behind it may be gone.
     pub async fn after(&self, filter: Filter, from: Cursor, horizon: Cursor, limit: u64) -> Result<Vec<Row>> {
         let select = filtered(filter)
             .filter(row::Column::Epoch.eq(horizon.epoch))
@@ -50,28 +51,36 @@ impl Journal {
                 .filter(row::Column::Seq.lte(horizon.position.seq))
                 .order_by_asc(row::Column::Seq),
         };
-        select.all(self.db().read()).await.map_err(db_error)
+        // The floor as it was when these rows were read: a row may be removed at any time.
+        let mut query = select.into_query();
+        for column in [state::Column::FloorXid, state::Column::FloorSeq] {
+            let floor = Query::select().column(column).from(state::Entity).to_owned();
+            query.expr_as(Expr::SubQuery(None, Box::new(floor.into())), column);
+        }
+        let rows = self.db().read().query_all(&query).await.map_err(db_error)?;
+        let floor = match rows.first() {
+            Some(row) => floor(row).map_err(db_error)?,
+            None => state::read(self.db().read()).await?.floor(),
+        };
+        if from.position < floor {
+            return Err(out_of_range(from, horizon.epoch));
+        }
+        let models = rows.iter().map(|row| Row::from_query_result(row, ""));
+        models.collect::<Result<_, _>>().map_err(db_error)
     }
 
     /// Refuses a cursor from which the feed can't go on: of another life, below the floor, or above the end.
     pub async fn check_cursor(&self, cursor: Cursor) -> Result<()> {
-        let state = state::read(self.db()).await?;
-        let floor = Position {
-            xid: state.floor_xid,
-            seq: state.floor_seq,
-        };
+        let state = state::read(self.db().read()).await?;
         let end = self.newest().await?.unwrap_or(Position { xid: 0, seq: 0 });
         let mut horizon = self.0.horizon.borrow().position;
         if cursor.position > horizon {
             horizon = self.0.tail.position().await?; // another replica may have seen more than we have yet
         }
-        if cursor.epoch == state.epoch && cursor.position >= floor && cursor.position <= end.max(horizon) {
+        if cursor.epoch == state.epoch && cursor.position >= state.floor() && cursor.position <= end.max(horizon) {
             return Ok(());
         }
-        let message = "the cursor is not of this journal, or too old: start again with initial_state";
-        Err(Error::new(ErrorReason::CursorOutOfRange, message)
-            .with("epoch", state.epoch)
-            .with("cursor", cursor))
+        Err(out_of_range(cursor, state.epoch))
     }
 
     /// At most `scan` rows of the log below a cursor, newest first, of which those that `keep` wants, at most `limit`
@@ -163,6 +172,21 @@ impl Journal {
             newest_first(backend)
         )
     }
+}
+
+fn out_of_range(cursor: Cursor, epoch: i64) -> Error {
+    let message = "the cursor is not of this journal, or too old: start again with initial_state";
+    Error::new(ErrorReason::CursorOutOfRange, message)
+        .with("epoch", epoch)
+        .with("cursor", cursor)
+}
+
+/// The floor that was read beside a row.
+fn floor(row: &QueryResult) -> Result<Position, DbErr> {
+    Ok(Position {
+        xid: row.try_get("", "floor_xid")?,
+        seq: row.try_get("", "floor_seq")?,
+    })
 }
 
 /// The order in which an index leads straight to the newest row: SQLite's key is seq alone.

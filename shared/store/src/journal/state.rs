@@ -1,10 +1,10 @@
 //! Which life of the database this is. Cursors of another life are refused: what they saw may be gone.
 
 use crate::connect::{Db, db_error};
-use crate::tx::{self, Mode};
+use crate::tx::{self, Mode, Position};
 use clientele_api::{Error, Result};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::Query;
+use sea_orm::sea_query::{Query, UpdateStatement};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 /// The one row that tells epoch and floor.
@@ -30,20 +30,43 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
+impl Model {
+    /// Rows of the present epoch at or below it have been removed.
+    pub(super) fn floor(&self) -> Position {
+        Position {
+            xid: self.floor_xid,
+            seq: self.floor_seq,
+        }
+    }
+
+    /// Raises the floor, if nobody else has since this was read.
+    pub(super) fn raise_floor(&self, floor: Position) -> UpdateStatement {
+        Query::update()
+            .table(Entity)
+            .value(Column::FloorXid, floor.xid)
+            .value(Column::FloorSeq, floor.seq)
+            .and_where(Column::Id.eq(self.id))
+            .and_where(Column::Epoch.eq(self.epoch))
+            .and_where(Column::FloorXid.eq(self.floor_xid))
+            .and_where(Column::FloorSeq.eq(self.floor_seq))
+            .to_owned()
+    }
+}
+
 /// Restoring a backup brings other identifiers: another cluster, another timeline, or another database of the cluster.
 const IDENTITY: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || \
     (SELECT timeline_id FROM pg_control_checkpoint())::text || '/' || \
     (SELECT oid FROM pg_database WHERE datname = current_database())::text AS cluster";
 
 /// The state as it is.
-pub(super) async fn read(db: &Db) -> Result<Model> {
-    let state = Entity::find_by_id(1).one(db.read()).await.map_err(db_error)?;
+pub(super) async fn read(on: &impl ConnectionTrait) -> Result<Model> {
+    let state = Entity::find_by_id(1).one(on).await.map_err(db_error)?;
     state.ok_or_else(|| Error::internal("the journal has no state: is the database migrated?"))
 }
 
 /// Enters the present life of the database: the next epoch, if this is a restored one.
 pub(super) async fn enter(db: &Db) -> Result<i64> {
-    let state = read(db).await?;
+    let state = read(db.read()).await?;
     let cluster = match db.backend() {
         DbBackend::Postgres => identity(db).await?,
         _ => None,
@@ -57,6 +80,9 @@ pub(super) async fn enter(db: &Db) -> Result<i64> {
         .table(Entity)
         .value(Column::Cluster, cluster)
         .value(Column::Epoch, epoch)
+        // of the new epoch nothing has been removed, and its positions may be lower than those of the last
+        .value(Column::FloorXid, 0)
+        .value(Column::FloorSeq, 0)
         .and_where(Column::Epoch.eq(state.epoch))
         .and_where(match state.cluster {
             Some(known) => Column::Cluster.eq(known),
@@ -74,7 +100,7 @@ pub(super) async fn enter(db: &Db) -> Result<i64> {
             "the database was restored or moved: a new epoch of the journal begins"
         );
     }
-    read(db).await.map(|state| state.epoch) // another replica may have been first
+    read(db.read()).await.map(|state| state.epoch) // another replica may have been first
 }
 
 async fn identity(db: &Db) -> Result<Option<String>> {

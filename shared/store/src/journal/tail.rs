@@ -6,14 +6,14 @@
 //! task of each process tells the other replicas after the commit, in bursts.
 
 use super::state;
-use crate::connect::{Db, db_error};
+use crate::connect::{Db, Reads, db_error};
 use crate::cursor::Cursor;
 use crate::tasks;
 use crate::tx::Position;
 use clientele_api::{Error, Result};
 use opentelemetry::KeyValue;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
-use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -27,6 +27,8 @@ const HELD: Duration = Duration::from_millis(5);
 const NOTIFY_EVERY: Duration = Duration::from_millis(5);
 /// How long the database may take to answer where the end is.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// After so much silence the connection that listens is replaced: nothing else would tell that it is dead.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The channel of the database on which replicas wake each other.
 const CHANNEL: &str = "clientele_journal";
 
@@ -34,8 +36,8 @@ const CHANNEL: &str = "clientele_journal";
 #[derive(Debug, Clone)]
 pub(super) struct Tail {
     db: Db,
-    /// Connections of its own: the end must be found also while all others are busy reading. SQLite has no such wait.
-    own: DatabaseConnection,
+    /// Connections of its own: the end must be found also while all others are busy reading.
+    own: Reads,
 }
 
 /// Where the end is.
@@ -48,14 +50,7 @@ struct End {
 
 impl Tail {
     pub(super) fn new(db: &Db) -> Self {
-        let own = match postgres(db.read()) {
-            // One listens, one notifies, one reads.
-            Some(pool) => PgPoolOptions::new()
-                .max_connections(3)
-                .connect_lazy_with((*pool.connect_options()).clone())
-                .into(),
-            None => db.read().clone(),
-        };
+        let own = db.read().apart(2); // one notifies, one reads
         Self { db: db.clone(), own }
     }
 
@@ -67,8 +62,8 @@ impl Tail {
             position: first.position,
         });
         let wake = Arc::new(Notify::new());
-        if let Some(pool) = postgres(&self.own) {
-            tasks::spawn(stop.clone(), listen(pool.clone(), wake.clone()));
+        if let Some(options) = self.own.postgres() {
+            tasks::spawn(stop.clone(), listen(options.clone(), wake.clone()));
             tasks::spawn(stop.clone(), notify(self.clone()));
         }
         tasks::spawn(stop, self.follow(horizon, wake));
@@ -163,7 +158,7 @@ impl Tail {
                     tracing::warn!(cause = error.cause(), "the end of the journal can't be read");
                     pause = POLL;
                     // The database may have been away and come back as another one.
-                    if let Ok(now) = state::enter(&self.db).await
+                    if let Ok(Ok(now)) = tokio::time::timeout(PATIENCE, state::enter(&self.db)).await
                         && now != epoch
                     {
                         tracing::error!(epoch, now, "the database is in another life: this process ends");
@@ -186,10 +181,6 @@ fn show(horizon: &watch::Sender<Cursor>, end: Position) {
     });
 }
 
-fn postgres(connection: &DatabaseConnection) -> Option<&PgPool> {
-    (connection.get_database_backend() == DbBackend::Postgres).then(|| connection.get_postgres_connection_pool())
-}
-
 /// The oldest transaction of the journal's writers that still runs, else the next one to begin.
 ///
 /// `backend_xid` has 32 bits: the distance to the next transaction id is taken modulo 2^32. A writer whose id is below the next one
@@ -210,22 +201,27 @@ fn horizon_statement(service: &str) -> String {
 }
 
 /// Wakes our readers when another replica has committed.
-async fn listen(pool: PgPool, wake: Arc<Notify>) {
+async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
     loop {
-        if let Err(error) = listen_once(&pool, &wake).await {
+        if let Err(error) = listen_once(&options, &wake).await {
             tracing::warn!(%error, "wake-ups from other replicas are lost until the database answers again; polling goes on");
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-async fn listen_once(pool: &PgPool, wake: &Notify) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
+/// Listens until the connection is lost, or silent for so long that it may have been.
+async fn listen_once(options: &PgConnectOptions, wake: &Notify) -> Result<(), sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options.clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
-    loop {
-        listener.recv().await?;
+    while let Ok(notification) = tokio::time::timeout(SILENCE, listener.recv()).await {
+        notification?;
         wake.notify_one();
     }
+    Ok(())
 }
 
 /// Wakes the readers of the other replicas when this one has committed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The kinds of errors that something follows from.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// A unique constraint was broken: its name on PostgreSQL, its columns on SQLite.
     Unique(String),
     /// Another transaction was in the way: run the unit again.
@@ -24,7 +24,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn of(error: &DbErr) -> Self {
+    pub(crate) fn of(error: &DbErr) -> Self {
         match error {
             DbErr::ConnectionAcquire(_) => Self::Unavailable,
             DbErr::Conn(RuntimeErr::SqlxError(error))

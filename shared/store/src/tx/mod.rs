@@ -14,7 +14,9 @@ mod session;
 pub(crate) mod sqlite;
 mod write;
 
+pub(crate) use fault::Fault;
 pub use fault::{db_error, refusal};
+pub(crate) use session::Reply;
 pub use write::{Append, Write};
 
 use crate::{Constraint, Db};
@@ -22,7 +24,7 @@ use clientele_api::{Error, Result};
 use fault::{contention, unavailable};
 use futures::FutureExt;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
-use session::{Engine, Reply, Session, Stop};
+use session::{Engine, Session, Stop};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,9 +8,9 @@ use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 use std::sync::Arc;
 
 /// What a statement answered.
-pub(super) struct Reply {
-    pub(super) rows: Vec<QueryResult>,
-    pub(super) done: ExecResult,
+pub(crate) struct Reply {
+    pub(crate) rows: Vec<QueryResult>,
+    pub(crate) done: ExecResult,
 }
 
 /// Why a unit has ended without its effects.

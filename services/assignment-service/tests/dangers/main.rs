@@ -1,0 +1,5 @@
+//! What assignment-service promises while its replicas are killed.
+
+#![cfg(test)]
+
+mod replicas;
