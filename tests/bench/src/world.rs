@@ -1,0 +1,183 @@
+//! What a run stands on: databases of its own, and the service in this process.
+
+use crate::Bench;
+use crate::bare;
+use crate::collector;
+use anyhow::{Context as _, Result};
+use clientele_api::access::StaffRole;
+use clientele_api::org::organization_service_client::OrganizationServiceClient;
+use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
+use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
+use clientele_service::config::Config;
+use clientele_testkit::{Caller, Running, Tokens};
+use org_service::OrgService;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+/// Where databases are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Engine<'a> {
+    /// In files.
+    Sqlite,
+    /// On the PostgreSQL whose administrator is reached by this URL.
+    Postgres(&'a str),
+}
+
+impl Engine<'_> {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+}
+
+/// A database of this run.
+pub(crate) struct Database {
+    /// How it is reached.
+    pub(crate) url: String,
+    place: Place,
+}
+
+enum Place {
+    Folder(TempDir),
+    Postgres { admin: String, name: String },
+}
+
+impl Database {
+    /// A new, empty one.
+    pub(crate) async fn create(engine: Engine<'_>) -> Result<Self> {
+        match engine {
+            Engine::Sqlite => {
+                let folder = tempfile::tempdir()?;
+                let url = format!("sqlite://{}", folder.path().join("bench.db").display());
+                let place = Place::Folder(folder);
+                Ok(Self { url, place })
+            }
+            Engine::Postgres(admin) => {
+                let name = format!("bench_{}", Uuid::new_v4().simple());
+                let (server, _) = admin
+                    .rsplit_once('/')
+                    .context("--postgres must end with a database, as in postgres://postgres@127.0.0.1/postgres")?;
+                execute(admin, format!("CREATE DATABASE {name}")).await?;
+                let url = format!("{server}/{name}");
+                let admin = admin.to_owned();
+                Ok(Self {
+                    url,
+                    place: Place::Postgres { admin, name },
+                })
+            }
+        }
+    }
+
+    /// Takes it away.
+    pub(crate) async fn remove(self) -> Result<()> {
+        match self.place {
+            Place::Folder(folder) => Ok(folder.close()?),
+            Place::Postgres { admin, name } => execute(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await,
+        }
+    }
+}
+
+async fn execute(admin: &str, sql: String) -> Result<()> {
+    let mut connection = PgConnection::connect(admin)
+        .await
+        .context("PostgreSQL must answer: see --postgres")?;
+    connection.execute(AssertSqlSafe(sql)).await?;
+    Ok(connection.close().await?)
+}
+
+/// A running org-service with the workspace `acme`.
+pub(crate) struct World {
+    /// The connections to it.
+    pub(crate) connections: Vec<Channel>,
+    /// An admin of the workspace.
+    pub(crate) admin: Caller,
+    running: Running,
+    _tokens: Tokens,
+    _logos: TempDir,
+}
+
+impl World {
+    /// Starts the service on this database.
+    pub(crate) async fn start(database: &Database, bench: &Bench) -> Result<Self> {
+        let tokens = Tokens::create();
+        let logos = tempfile::tempdir()?;
+        let service = OrgService {
+            config: config(&database.url, &tokens.issuers(), bench.telemetry.as_deref()),
+            logos: logos.path().to_owned(),
+        };
+        let running = Running::start(&service).await;
+        let connections = bare::connect(running.address).await?;
+        let world = Self {
+            connections,
+            admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
+            running,
+            _tokens: tokens,
+            _logos: logos,
+        };
+        let workspace = CreateWorkspaceRequest {
+            workspace_id: "acme".to_owned(),
+            workspace: Some(Workspace {
+                display_name: Some("Acme".to_owned()),
+                ..Workspace::default()
+            }),
+            ..CreateWorkspaceRequest::default()
+        };
+        let operator = Caller::with(world._tokens.operator());
+        WorkspaceServiceClient::new(world.connection()?)
+            .create_workspace(operator.request(workspace))
+            .await?;
+        Ok(world)
+    }
+
+    /// One of the connections.
+    pub(crate) fn connection(&self) -> Result<Channel> {
+        self.connections.first().cloned().context("no connection")
+    }
+
+    /// Ends the service.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+/// The product's settings; with a collector, metrics and the usual share of traces are on their way to it.
+pub(crate) fn config(database: &str, issuers: &Path, telemetry: Option<&str>) -> Config {
+    let mut config = Config::new(database, issuers);
+    config.drain_delay = Duration::ZERO;
+    config.otlp_endpoint = telemetry.map(str::to_owned);
+    config.log = collector::LOG.to_owned();
+    config
+}
+
+/// Creates another organization, as a careful caller does: with an id and a request id.
+pub(crate) async fn create(connection: Channel, caller: Caller) -> Result<Organization, Status> {
+    let organization = new_organization();
+    let answer = OrganizationServiceClient::new(connection)
+        .create_organization(caller.request(organization))
+        .await?;
+    Ok(answer.into_inner())
+}
+
+fn new_organization() -> CreateOrganizationRequest {
+    let id = Uuid::now_v7().simple().to_string();
+    CreateOrganizationRequest {
+        parent: "workspaces/acme".to_owned(),
+        organization_id: format!("org-{id}"),
+        organization: Some(Organization {
+            display_name: Some("The Friendly Bakery of Main Street".to_owned()),
+            external_id: Some(format!("crm-{id}")),
+            contact_email: Some("owner@friendly-bakery.example".to_owned()),
+            ..Organization::default()
+        }),
+        request_id: Uuid::new_v4().to_string(),
+        ..CreateOrganizationRequest::default()
+    }
+}
