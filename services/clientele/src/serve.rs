@@ -54,10 +54,7 @@ impl Serve {
         let (settings_listener, settings) = listen(self.settings_billing).await?;
         let telemetry = Telemetry::start("clientele", &self.config(&data, "org", org))?;
 
-        let follow = |service: &str| OrgPeer {
-            org_endpoint: format!("http://{org}"),
-            peer_token_file: data.peer_token(service),
-        };
+        let follow = |service: &str| OrgPeer::new(format!("http://{org}"), data.peer_token(service));
         let org_service = OrgService {
             config: self.config(&data, "org", org),
             logos: data.logos(),

@@ -2,17 +2,21 @@
 
 use crate::assembly::Service;
 use crate::config::Secret;
+use crate::peer::OrgPeer;
 use crate::server::shutdown_signal;
 use crate::telemetry::Telemetry;
+use crate::tls::{self, ClientTls};
 use anyhow::{Context as _, Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 /// Exit status for settings that can't work (EX_USAGE of sysexits.h).
@@ -36,23 +40,61 @@ enum Command<S: Service> {
         database: Secret<String>,
     },
     /// Asks a running server for its health: exit status 0 if it is serving.
-    Healthcheck {
-        /// Where the server listens.
-        #[arg(long, default_value = "http://127.0.0.1:50051")]
-        address: String,
-        /// `liveness`, `readiness`, or an RPC service by its full name.
-        #[arg(long, default_value = "readiness")]
-        service: String,
-    },
+    Healthcheck(Healthcheck),
     /// Prints the settings in force, secrets masked.
     Config(S),
+}
+
+/// How a running server is asked for its health.
+#[derive(Debug, Clone, Args)]
+pub struct Healthcheck {
+    /// Where the server listens; `https://…` where it speaks TLS.
+    #[arg(long, default_value = "http://127.0.0.1:50051")]
+    pub address: String,
+    /// `liveness`, `readiness`, or an RPC service by its full name.
+    #[arg(long, default_value = "readiness")]
+    pub service: String,
+    /// The file with the CA that the server's certificate is of (PEM); needed for `https://`.
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
+    /// The name that the server's certificate is for, if that is not the host of the address.
+    #[arg(long)]
+    pub server_name: Option<String>,
+    /// The file with a certificate to show (PEM), if the server lets in only clients that do.
+    #[arg(long)]
+    pub cert: Option<PathBuf>,
+    /// The file with the key of that certificate (PEM).
+    #[arg(long)]
+    pub key: Option<PathBuf>,
+}
+
+impl Healthcheck {
+    /// An error unless the server says that it is serving.
+    pub async fn run(self) -> Result<()> {
+        let (ca, cert, key) = (self.ca.as_deref(), self.cert.as_deref(), self.key.as_deref());
+        let tls = ClientTls::for_address(&self.address, "", ca, cert, key)?;
+        let tls = tls.map(|tls| tls.expecting(self.server_name));
+        let endpoint = Endpoint::from_shared(self.address)?
+            .timeout(Duration::from_secs(2))
+            .connect_timeout(Duration::from_secs(2));
+        let mut health = HealthClient::new(tls::connect_lazy(&endpoint, tls));
+        let service = self.service.clone();
+        let answer = health.check(HealthCheckRequest { service }).await?.into_inner();
+        ensure!(
+            answer.status() == ServingStatus::Serving,
+            "{} is {:?}",
+            self.service,
+            answer.status()
+        );
+        Ok(())
+    }
 }
 
 /// The main function of a service's binary.
 pub fn main<S: Service>() -> ExitCode {
     let command = Cli::<S>::parse().command;
     if let Command::Serve(settings) | Command::Config(settings) = &command
-        && let Err(error) = settings.config().validate()
+        && let Err(error) = validate(settings)
     {
         complain(&error);
         return ExitCode::from(USAGE);
@@ -66,12 +108,17 @@ pub fn main<S: Service>() -> ExitCode {
     }
 }
 
+fn validate<S: Service>(settings: &S) -> Result<()> {
+    settings.config().validate()?;
+    settings.org().map_or(Ok(()), OrgPeer::validate)
+}
+
 #[tokio::main]
 async fn run<S: Service>(command: Command<S>) -> Result<()> {
     match command {
         Command::Serve(settings) => serve(settings).await,
         Command::Migrate { database } => S::migrate(database.expose()).await,
-        Command::Healthcheck { address, service } => check_health(address, service).await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Config(settings) => {
             let text = serde_json::to_string_pretty(&settings.settings())?;
             writeln!(std::io::stdout(), "{text}").context("can't print")
@@ -95,25 +142,6 @@ async fn serve<S: Service>(settings: S) -> Result<()> {
     let served = built.run(listener, shutdown).await;
     telemetry.shutdown().await;
     served
-}
-
-async fn check_health(address: String, service: String) -> Result<()> {
-    let endpoint = Endpoint::from_shared(address)?
-        .timeout(Duration::from_secs(2))
-        .connect_timeout(Duration::from_secs(2));
-    let mut health = HealthClient::new(endpoint.connect().await?);
-    let answer = health
-        .check(HealthCheckRequest {
-            service: service.clone(),
-        })
-        .await?
-        .into_inner();
-    ensure!(
-        answer.status() == tonic_health::pb::health_check_response::ServingStatus::Serving,
-        "{service} is {:?}",
-        answer.status()
-    );
-    Ok(())
 }
 
 fn complain(error: &anyhow::Error) {

@@ -1,5 +1,6 @@
 //! What an operator can set: each a flag and an environment variable.
 
+use crate::tls::ServerTls;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub struct Config {
     /// The JSON file that lists the issuers of tokens.
     #[arg(long, env = "CLIENTELE_ISSUERS")]
     pub issuers: PathBuf,
+    /// What it needs to speak TLS.
+    #[command(flatten)]
+    pub tls: ServerTls,
     /// The most calls at a time, and apart from them the most streams; further ones are refused at once.
     #[arg(long, env = "CLIENTELE_MAX_IN_FLIGHT", default_value_t = MAX_IN_FLIGHT)]
     pub max_in_flight: usize,
@@ -68,6 +72,7 @@ impl Config {
             listen: LISTEN,
             database: Secret::new(database.into()),
             issuers: issuers.into(),
+            tls: ServerTls::default(),
             max_in_flight: MAX_IN_FLIGHT,
             max_message_bytes: MAX_MESSAGE_BYTES,
             drain_delay: Duration::from_secs(5),
@@ -114,6 +119,7 @@ impl Config {
                 "otlp_endpoint is {endpoint:?}: set one that begins with http://, the exporter speaks gRPC without TLS"
             );
         }
+        self.tls.validate()?;
         EnvFilter::try_new(&self.log).with_context(|| format!("log is {:?}", self.log))?;
         Ok(())
     }
@@ -124,6 +130,7 @@ impl Config {
             "listen": self.listen,
             "database": self.database,
             "issuers": self.issuers,
+            "tls": self.tls.settings(),
             "max_in_flight": self.max_in_flight,
             "max_message_bytes": self.max_message_bytes,
             "drain_delay": format!("{:?}", self.drain_delay),
@@ -243,7 +250,7 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_refused() {
         let good = Config::new("sqlite://a.db", "i.json");
-        let bad: [fn(&mut Config); 8] = [
+        let bad: [fn(&mut Config); 11] = [
             |config| config.max_in_flight = 0,
             |config| config.journal_retention = DAY - Duration::from_secs(1),
             |config| config.max_message_bytes = 4,
@@ -252,6 +259,9 @@ mod tests {
             |config| config.otlp_endpoint = Some("localhost:4317".into()),
             |config| config.otlp_endpoint = Some("https://collector:4317".into()),
             |config| config.log = "info,=x=".into(),
+            |config| config.tls.tls_cert = Some("cert.pem".into()),
+            |config| config.tls.tls_key = Some("key.pem".into()),
+            |config| config.tls.tls_client_ca = Some("ca.pem".into()),
         ];
         for (at, spoil) in bad.iter().enumerate() {
             let mut config = good.clone();

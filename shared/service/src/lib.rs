@@ -16,6 +16,7 @@ pub mod server;
 mod share;
 pub mod status;
 pub mod telemetry;
+pub mod tls;
 pub mod token;
 
 pub use admission::Admission;

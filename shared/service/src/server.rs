@@ -53,11 +53,12 @@ impl Server {
             draining,
         } = self;
         let address = listener.local_addr()?;
+        let tls = config.tls.acceptor().await?;
         let health = Health::new(&services).await;
         let routes = with_infrastructure(routes, &services, &health)?;
         let layers = layers::stack(name, &config, verifier, draining.clone());
         let stop = CancellationToken::new();
-        let incoming = accept::connections(listener, stop.clone());
+        let incoming = accept::connections(listener, tls, stop.clone());
         let mut serving = pin!(
             builder()
                 .layer(layers)

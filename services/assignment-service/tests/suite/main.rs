@@ -54,10 +54,7 @@ impl World {
         let acme = feed.create_workspace("acme");
         let mut config = Config::new(database.url.clone(), tokens.issuers());
         config.drain_delay = Duration::ZERO;
-        let org = OrgPeer {
-            org_endpoint: feed.endpoint(),
-            peer_token_file: tokens.service_file("assignment-service"),
-        };
+        let org = OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service"));
         let running = Running::start(&AssignmentService { config, org }).await;
         let world = Self {
             channel: running.channel().await,

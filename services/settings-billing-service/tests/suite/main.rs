@@ -56,10 +56,7 @@ impl World {
         let bakery = feed.create_organization(acme, BAKERY);
         let mut config = Config::new(database.url.clone(), tokens.issuers());
         config.drain_delay = Duration::ZERO;
-        let org = OrgPeer {
-            org_endpoint: feed.endpoint(),
-            peer_token_file: tokens.service_file("settings-billing-service"),
-        };
+        let org = OrgPeer::new(feed.endpoint(), tokens.service_file("settings-billing-service"));
         let running = Running::start(&SettingsBillingService { config, org }).await;
         let world = Self {
             channel: running.channel().await,

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 use tracing::{Instrument as _, Span};
@@ -41,8 +41,8 @@ const PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Du
 pub struct Peer {
     /// Its key in revisions.
     pub service: &'static str,
-    /// Its address.
-    pub endpoint: Endpoint,
+    /// A connection to it, made again when it was lost.
+    pub channel: Channel,
     /// The file with the bearer token; read anew for every stream, since it is rotated.
     pub token_file: PathBuf,
 }
@@ -52,7 +52,6 @@ pub struct Peer {
 pub struct Follower {
     peer: Peer,
     db: Db,
-    channel: Channel,
     applied: Arc<watch::Sender<Option<Cursor>>>,
     metrics: Metrics,
 }
@@ -71,7 +70,6 @@ impl Follower {
         let applied = Arc::new(watch::Sender::new(super::stored_cursor(db, peer.service).await?));
         let followed = Followed::new(peer.service, db, applied.clone());
         let follower = Self {
-            channel: peer.endpoint.connect_lazy(),
             db: db.clone(),
             applied,
             metrics: Metrics::new(peer.service),
@@ -174,7 +172,7 @@ impl Follower {
             parent: String::new(),
         });
         request.metadata_mut().insert("authorization", bearer);
-        let mut client = JournalServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST);
+        let mut client = JournalServiceClient::new(self.peer.channel.clone()).max_decoding_message_size(LARGEST);
         client.watch(request).await
     }
 

@@ -46,10 +46,7 @@ impl World {
             logos: logos.path().to_owned(),
         })
         .await;
-        let follow = |service| OrgPeer {
-            org_endpoint: format!("http://{}", org.address),
-            peer_token_file: tokens.service_file(service),
-        };
+        let follow = |service| OrgPeer::new(format!("http://{}", org.address), tokens.service_file(service));
         let assignment = Running::start(&AssignmentService {
             config: config(1),
             org: follow("assignment-service"),
