@@ -15,14 +15,15 @@ use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Readers look this often even if nobody wakes them: a NOTIFY may be lost.
 const POLL: Duration = Duration::from_millis(250);
-/// How soon to look again while a writer holds the horizon back.
-const HELD: Duration = Duration::from_millis(5);
+/// The end is looked for at most this often, however many commits there are; and this soon again while a writer holds it back.
+const REST: Duration = Duration::from_millis(5);
 /// At most one NOTIFY in this time.
 const NOTIFY_EVERY: Duration = Duration::from_millis(5);
 /// How long the database may take to answer where the end is.
@@ -131,14 +132,18 @@ impl Tail {
         let mut committed = self.db.committed();
         let mut pause = POLL;
         let mut held_since = None;
+        let mut rested = Instant::now();
         loop {
             tokio::select! {
                 _ = committed.changed() => {}
                 () = wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+            sleep_until(rested).await; // the commits of this time are seen together
             committed.borrow_and_update(); // before the read: what commits during it wakes us again
-            match self.read().await {
+            let read = self.read().await;
+            rested = Instant::now() + REST;
+            match read {
                 Ok(end) if end.epoch != epoch => {
                     tracing::error!(
                         epoch,
@@ -149,7 +154,7 @@ impl Tail {
                 }
                 Ok(end) => {
                     show(&horizon, end.position);
-                    pause = if end.held { HELD } else { POLL };
+                    pause = if end.held { REST } else { POLL };
                     held_since = end.held.then(|| held_since.unwrap_or_else(Instant::now));
                     let held = held_since.map_or(0.0, |since: Instant| since.elapsed().as_secs_f64());
                     age.record(held, std::slice::from_ref(&service));
