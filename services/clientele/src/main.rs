@@ -5,6 +5,7 @@ mod serve;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use clientele_service::cli;
 use clientele_service::config::duration;
 use clientele_service::token::Role;
 use data::Data;
@@ -46,9 +47,8 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+fn main() -> ExitCode {
+    match cli::block_on(run(Cli::parse())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "clientele: {error:#}"); // nowhere else to say it

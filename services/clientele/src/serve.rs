@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use assignment_service::AssignmentService;
 use clap::Args;
 use clientele_service::assembly::{Built, Service};
-use clientele_service::config::Config;
+use clientele_service::config::{Config, duration};
 use clientele_service::peer::OrgPeer;
 use clientele_service::server::shutdown_signal;
 use clientele_service::telemetry::Telemetry;
@@ -36,6 +36,9 @@ pub(crate) struct Serve {
     /// The address of settings-billing-service.
     #[arg(long, default_value = "127.0.0.1:50053")]
     settings_billing: SocketAddr,
+    /// How long calls in flight may take to end at shutdown.
+    #[arg(long, env = "CLIENTELE_GRACE", default_value = "20s", value_parser = duration)]
+    grace: Duration,
     /// What is logged, as in `info,sqlx=warn`.
     #[arg(long, env = "CLIENTELE_LOG", default_value = "warn")]
     log: String,
@@ -97,6 +100,7 @@ impl Serve {
         Config {
             listen,
             drain_delay: Duration::ZERO, // there is no load balancer to notice
+            grace: self.grace,
             log: self.log.clone(),
             otlp_endpoint: self.otlp_endpoint.clone(),
             ..Config::new(data.database(database), data.issuers())

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
@@ -21,6 +22,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 /// Exit status for settings that can't work (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
+/// How long what is left may take to notice that the process ends.
+const LEAVE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -99,7 +102,7 @@ pub fn main<S: Service>() -> ExitCode {
         complain(&error);
         return ExitCode::from(USAGE);
     }
-    match run(command) {
+    match block_on(run(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -113,7 +116,15 @@ fn validate<S: Service>(settings: &S) -> Result<()> {
     settings.org().map_or(Ok(()), OrgPeer::validate)
 }
 
-#[tokio::main]
+/// Does what a program is for. Whatever it leaves behind does not hold the process: a file system or a resolver that does not answer
+/// keeps a thread for as long as it likes.
+pub fn block_on(program: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = Runtime::new().context("can't start the runtime")?;
+    let ended = runtime.block_on(program);
+    runtime.shutdown_timeout(LEAVE);
+    ended
+}
+
 async fn run<S: Service>(command: Command<S>) -> Result<()> {
     match command {
         Command::Serve(settings) => serve(settings).await,

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::health::{Check, Health};
 use crate::layers;
 use crate::token::Verifier;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use std::fmt;
 use std::pin::pin;
@@ -39,8 +39,9 @@ pub struct Server {
 
 impl Server {
     /// Serves until `shutdown` is cancelled, then ends in bounded steps: readiness off, drain delay, no new connections and
-    /// streams ended, grace. An error if calls were still in flight after that. Databases and telemetry are the caller's
-    /// to close.
+    /// streams ended, grace. An error if calls were still worked on after that: they go on until the runtime ends, or the
+    /// database refuses them. Clients that have their answer and don't read it, or don't go, are given up: no failure of ours.
+    /// Databases and telemetry are the caller's to close.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         let Self {
             name,
@@ -61,7 +62,7 @@ impl Server {
         let incoming = accept::connections(listener, tls, stop.clone());
         let mut serving = pin!(
             builder()
-                .layer(layers)
+                .layer(layers.clone())
                 .add_routes(routes)
                 .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         );
@@ -87,13 +88,18 @@ impl Server {
         stop.cancel();
         draining.cancel();
         steps.done("no new connections, streams ended");
-        let ended = tokio::time::timeout(config.grace, &mut serving).await;
-        steps.done(if ended.is_ok() {
-            "all calls ended"
-        } else {
-            "gave up on calls in flight"
-        });
-        ended.with_context(|| format!("calls of {name} were in flight after {:?} of grace", config.grace))??;
+        if let Ok(ended) = tokio::time::timeout(config.grace, &mut serving).await {
+            steps.done("all calls ended");
+            return Ok(ended?);
+        }
+        steps.done("gave up on those who are left");
+        let (calls, streams) = layers.in_flight();
+        tracing::warn!(service = name, calls, streams, "clients did not end their connections");
+        ensure!(
+            calls == 0,
+            "{calls} calls of {name} were in flight after {:?} of grace",
+            config.grace
+        );
         Ok(())
     }
 }

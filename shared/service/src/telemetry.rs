@@ -10,7 +10,10 @@ use opentelemetry_otlp::{MetricExporter, RetryPolicy, SpanExporter, WithExportCo
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use std::thread;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tonic::transport::{Channel, Endpoint};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -24,7 +27,7 @@ pub const ROOT: &str = "clientele::root";
 
 /// The longest that the last spans and figures may take on their way out.
 const SHUTDOWN: Duration = Duration::from_secs(6);
-/// One export, retries included, must end before the exporters give up at shutdown (5 s).
+/// One export, connecting and retries included, must end before the exporters give up at shutdown (5 s).
 const EXPORT: Duration = Duration::from_secs(3);
 
 /// Keeps telemetry going; to be shut down last.
@@ -58,8 +61,9 @@ impl Telemetry {
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
             .build();
-        let traces = traces(endpoint, resource.clone())?;
-        let metrics = metrics(endpoint, resource)?;
+        let collector = collector(endpoint)?;
+        let traces = traces(collector.clone(), resource.clone())?;
+        let metrics = metrics(collector, resource)?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(traces.tracer("clientele"))
             .with_filter(
@@ -84,9 +88,9 @@ impl Telemetry {
 
     async fn flush(self) -> Result<()> {
         let began = Instant::now();
-        // Off the async threads, which the exporters need to send, and both at once: each waits up to 5 s for its own.
-        let traces = tokio::task::spawn_blocking(move || self.traces.map(|traces| traces.shutdown()).transpose());
-        let metrics = tokio::task::spawn_blocking(move || self.metrics.map(|metrics| metrics.shutdown()).transpose());
+        // Both at once: each waits up to 5 s for its own.
+        let traces = apart(move || self.traces.map_or(Ok(()), |traces| traces.shutdown()))?;
+        let metrics = apart(move || self.metrics.map_or(Ok(()), |metrics| metrics.shutdown()))?;
         let both = async { tokio::try_join!(traces, metrics) };
         let (traces, metrics) = tokio::time::timeout(SHUTDOWN, both)
             .await
@@ -95,6 +99,13 @@ impl Telemetry {
         tracing::info!(duration_ms = began.elapsed().as_millis() as u64, "telemetry ended");
         Ok(())
     }
+}
+
+/// Does work that blocks on a thread of its own: one of the runtime's may be the only one, which the exporters need to send.
+fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<oneshot::Receiver<T>> {
+    let (done, result) = oneshot::channel();
+    thread::Builder::new().spawn(move || done.send(work()))?;
+    Ok(result)
 }
 
 /// Logs show no spans, only the ids of the trace.
@@ -108,10 +119,17 @@ where
         .with_filter(chosen))
 }
 
-fn traces(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider> {
+fn collector(endpoint: &str) -> Result<Channel> {
+    Ok(Endpoint::from_shared(endpoint.to_owned())?
+        .timeout(EXPORT)
+        .connect_timeout(EXPORT) // otherwise minutes, where nobody answers at all
+        .connect_lazy())
+}
+
+fn traces(collector: Channel, resource: Resource) -> Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(endpoint)
+        .with_channel(collector)
         .with_timeout(EXPORT)
         .with_retry_policy(RetryPolicy::recommended().with_max_retries(1))
         .build()?;
@@ -122,10 +140,10 @@ fn traces(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider> {
         .build())
 }
 
-fn metrics(endpoint: &str, resource: Resource) -> Result<SdkMeterProvider> {
+fn metrics(collector: Channel, resource: Resource) -> Result<SdkMeterProvider> {
     let exporter = MetricExporter::builder()
         .with_tonic()
-        .with_endpoint(endpoint)
+        .with_channel(collector)
         .with_timeout(EXPORT)
         .with_retry_policy(RetryPolicy::recommended().with_max_retries(1))
         .build()?;
@@ -167,4 +185,67 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     may_be_traced(metadata).0 && (metadata.target() == ROOT || context.lookup_current().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::Tracer as _;
+    use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+    use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    /// Never ends.
+    #[derive(Debug)]
+    struct Stuck;
+
+    impl SpanProcessor for Stuck {
+        fn on_start(&self, _: &mut Span, _: &opentelemetry::Context) {}
+
+        fn on_end(&self, _: SpanData) {}
+
+        fn force_flush(&self) -> OTelSdkResult {
+            self.shutdown_with_timeout(Duration::MAX)
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            loop {
+                thread::park();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_is_left_behind() {
+        let telemetry = Telemetry {
+            traces: Some(SdkTracerProvider::builder().with_span_processor(Stuck).build()),
+            metrics: None,
+        };
+        let ended = tokio::time::timeout(10 * SHUTDOWN, telemetry.shutdown()).await;
+        assert!(ended.is_ok(), "the end waits for telemetry for ever");
+    }
+
+    /// A listener that is full: to those who connect, it is as if the network swallowed what they send.
+    async fn swallowing() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(one_more) = tokio::time::timeout(EXPORT / 10, TcpStream::connect(address)).await {
+            waiting.push(one_more.unwrap());
+        }
+        (listener, waiting)
+    }
+
+    #[tokio::test]
+    async fn an_export_ends_where_nobody_answers_at_all() {
+        let (listener, _waiting) = swallowing().await;
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let traces = traces(collector(&endpoint).unwrap(), Resource::builder().build()).unwrap();
+        drop(traces.tracer("test").start("span"));
+        let flushed = apart(move || traces.force_flush()).unwrap().await.unwrap();
+        let gave_up = matches!(flushed, Err(OTelSdkError::Timeout(_)));
+        assert!(!gave_up && flushed.is_err(), "{flushed:?}");
+    }
 }

@@ -40,7 +40,7 @@ struct Insert {
 
 /// Uids rise as the service's do: what is inserted last is at the end of its index.
 const PREAMBLE: &str = r"\set i :i + 1
-\set a :begin + :i * 1000 + :client_id
+\set a :begin + :i * 100 + :client_id
 \set b random(1000000000000000, 9999999999999999)
 \set c random(1000000000000000, 9999999999999999)
 ";

@@ -4,12 +4,15 @@
 
 mod crash;
 mod daily;
+mod shutdown;
+mod telemetry;
 mod trace;
 
-use clientele_testkit::Caller;
+use clientele_testkit::{Caller, until};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
@@ -17,6 +20,8 @@ use tonic::transport::Channel;
 struct AllInOne {
     process: Child,
     addresses: Vec<String>,
+    /// Reads what it logs, until it ends.
+    log: Option<JoinHandle<String>>,
 }
 
 impl AllInOne {
@@ -25,20 +30,25 @@ impl AllInOne {
     }
 
     fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_in(&[], data, arguments)
+    }
+
+    fn start_in(environment: &[(&str, &str)], data: &Path, arguments: &[&str]) -> Self {
         let any = "127.0.0.1:0";
         let mut process = Command::new(env!("CARGO_BIN_EXE_clientele"))
             .args(["--org", any, "--assignment", any, "--settings-billing", any, "--data"])
             .arg(data)
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut addresses = Vec::new();
         let mut ended = false;
-        for line in BufReader::new(process.stdout.take().unwrap())
+        let mut lines = BufReader::new(process.stdout.take().unwrap())
             .lines()
-            .map_while(Result::ok)
-        {
+            .map_while(Result::ok);
+        for line in lines.by_ref() {
             let words: Vec<&str> = line.split_whitespace().collect();
             if let [service, address] = words[..]
                 && service.ends_with("-service")
@@ -54,7 +64,12 @@ impl AllInOne {
             ended && addresses.len() == 3,
             "it must tell where it serves: {addresses:?}"
         );
-        Self { process, addresses }
+        let log = std::thread::spawn(move || lines.fold(String::new(), |log, line| log + &line + "\n"));
+        Self {
+            process,
+            addresses,
+            log: Some(log),
+        }
     }
 
     async fn channel(&self, at: usize) -> Channel {
@@ -70,28 +85,45 @@ impl AllInOne {
     }
 
     /// As a crash ends it.
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    fn kill(self) {
+        drop(self);
     }
 
     /// Ctrl-C. The clients must go on meanwhile: they close their connections when the server asks them to.
-    async fn interrupt(mut self) {
+    async fn interrupt(self) {
+        self.end("-INT", Duration::from_secs(10)).await;
+    }
+
+    /// As an orchestrator ends it: within a bound. How long it took, and what it had logged.
+    async fn terminate(self, bound: Duration) -> (Duration, String) {
+        self.end("-TERM", bound).await
+    }
+
+    async fn end(mut self, signal: &str, bound: Duration) -> (Duration, String) {
         let asked = Instant::now();
-        let killed = Command::new("kill")
-            .args(["-INT", &self.process.id().to_string()])
+        let signalled = Command::new("kill")
+            .args([signal, &self.process.id().to_string()])
             .status()
             .unwrap();
-        assert!(killed.success());
-        let status = tokio::task::spawn_blocking(move || self.process.wait().unwrap())
-            .await
-            .unwrap();
-        assert!(status.success(), "{status}");
-        assert!(
-            asked.elapsed() < Duration::from_secs(10),
-            "it took {:?} to end",
-            asked.elapsed()
-        );
+        assert!(signalled.success());
+        let mut status = None;
+        until(bound, "the process ends", async || {
+            status = self.process.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        let took = asked.elapsed();
+        let log = self.log.take().unwrap().join().unwrap();
+        let status = status.unwrap();
+        assert!(status.success(), "{status}: {log}");
+        (took, log)
+    }
+}
+
+impl Drop for AllInOne {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended
+        let _ = self.process.wait();
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+pub(crate) const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 
 /// Hands on the spans that come.
 struct Collector(mpsc::UnboundedSender<Span>);
@@ -38,6 +38,16 @@ impl TraceService for Collector {
         }
         Ok(Response::new(Default::default()))
     }
+}
+
+/// A collector: its address, and the spans that come to it.
+pub(crate) async fn collector() -> (String, mpsc::UnboundedReceiver<Span>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (seen, spans) = mpsc::unbounded_channel();
+    let collector = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(seen)));
+    tokio::spawn(collector.serve_with_incoming(TcpIncoming::from(listener)));
+    (endpoint, spans)
 }
 
 /// Until both followers know a workspace that was created before: from then on they hear of changes one by one. What they read at
@@ -78,12 +88,7 @@ async fn await_followers(running: &AllInOne, operator: &Caller) {
 
 #[tokio::test]
 async fn a_mutation_and_its_projections_are_linked() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (seen, mut spans) = mpsc::unbounded_channel();
-    let collector = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(seen)));
-    tokio::spawn(collector.serve_with_incoming(TcpIncoming::from(listener)));
-
+    let (endpoint, mut spans) = collector().await;
     let folder = tempfile::tempdir().unwrap();
     let running = AllInOne::start_with(folder.path(), &["--otlp-endpoint", &endpoint]);
     await_followers(&running, &AllInOne::operator(folder.path())).await;

@@ -53,6 +53,13 @@ pub fn stack(service: &'static str, config: &Config, verifier: Arc<Verifier>, dr
     }
 }
 
+impl Stack {
+    /// How many calls are worked on, and how many streams are open.
+    pub fn in_flight(&self) -> (usize, usize) {
+        self.gates.in_flight()
+    }
+}
+
 impl<S> Layer<S> for Stack {
     type Service = Layered<S>;
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod stall;
+#[cfg(test)]
 mod telemetry;
 
 use bytes::Bytes;

@@ -4,7 +4,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use clientele_api::error::{Error, ErrorReason};
 use clientele_api::journal::journal_service_server::{JournalService, JournalServiceServer};
 use clientele_api::journal::watch_request::Start;
-use clientele_api::journal::{ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse};
+use clientele_api::journal::watch_response::Item;
+use clientele_api::journal::{Checkpoint, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse};
 use clientele_service::caller::Caller;
 use clientele_service::config::Config;
 use clientele_service::layers::TraceContext;
@@ -129,6 +130,7 @@ impl JournalService for Journal {
                 self.gates.go_on.acquire().await.unwrap().forget();
                 String::new()
             }
+            "large" => "x".repeat(LARGE),
             "span" => {
                 let _inner = tracing::info_span!("inner").entered();
                 String::new()
@@ -171,6 +173,13 @@ impl JournalService for Journal {
                         .boxed(),
                 ))
             }
+            "flood" => {
+                let more = stream::repeat_with(|| Ok(large()));
+                let draining = self.draining.clone();
+                Ok(Response::new(
+                    more.take_until(async move { draining.cancelled().await }).boxed(),
+                ))
+            }
             _ => {
                 let draining = self.draining.clone();
                 let last = stream::once(async move { draining.cancelled().await }).flat_map(|()| {
@@ -180,6 +189,18 @@ impl JournalService for Journal {
                 Ok(Response::new(last.boxed()))
             }
         }
+    }
+}
+
+/// More than a client takes that does not read.
+const LARGE: usize = 2 * WINDOW;
+/// So much a client takes: HTTP/2's initial window.
+const WINDOW: usize = 65_535;
+
+fn large() -> WatchResponse {
+    let cursor = "x".repeat(LARGE);
+    WatchResponse {
+        item: Some(Item::Checkpoint(Checkpoint { cursor })),
     }
 }
 
@@ -232,7 +253,8 @@ impl Call {
 
     async fn begin(self, end: bool) -> Open {
         let socket = TcpStream::connect(self.address).await.unwrap();
-        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        let (client, mut connection) = h2::client::handshake(socket).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
         }));
@@ -242,6 +264,7 @@ impl Call {
         let _ = body.send_data(self.body, end);
         Open {
             response,
+            pings,
             _body: body,
             _client: client,
             _connection: connection,
@@ -252,15 +275,31 @@ impl Call {
 /// A call whose answer was not read yet; dropping it cuts the connection.
 pub(crate) struct Open {
     response: h2::client::ResponseFuture,
+    pings: h2::PingPong,
     _body: h2::SendStream<Bytes>,
     _client: h2::client::SendRequest<Bytes>,
     _connection: AbortOnDropHandle<()>,
 }
 
 impl Open {
+    /// Waits until the server has all that was sent.
+    pub(crate) async fn arrived(&mut self) {
+        self.pings.ping(h2::Ping::opaque()).await.unwrap();
+    }
+
+    /// Takes as much of the answer as it must and reads nothing: what this returns is to be kept.
+    pub(crate) async fn stall(self) -> impl Sized {
+        let mut body = self.response.await.unwrap().into_body();
+        while body.flow_control().used_capacity() < WINDOW {
+            tokio::task::yield_now().await;
+        }
+        (body, self._body, self._client, self._connection)
+    }
+
     pub(crate) async fn answer(self) -> Answer {
         let Self {
             response,
+            pings: _,
             _body,
             _client,
             _connection,

@@ -1,6 +1,7 @@
 //! What arrives at a collector. Telemetry is started once per process, so the other tests may be counted here too.
 
 use crate::probe::{LIST, Probe, message};
+use crate::{HEALTH_CHECK, REFLECTION, check};
 use clientele_api::journal::ListEntriesRequest;
 use clientele_service::config::Config;
 use clientele_service::telemetry::Telemetry;
@@ -58,7 +59,8 @@ fn attribute(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread: what waits for the end must not be in the way of who sends the last spans.
+#[tokio::test]
 async fn sampled_calls_and_the_durations_of_all_arrive_at_the_collector() {
     let collector = Collector::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -103,6 +105,10 @@ async fn sampled_calls_and_the_durations_of_all_arrive_at_the_collector() {
         .await;
     probe.call(LIST, list("span")).send().await;
     probe.call("/clientele.none.v1.None/None", list("")).send().await;
+    for path in [HEALTH_CHECK, REFLECTION] {
+        let health = probe.call(path, check("")).header("traceparent", &parent("01"));
+        health.send().await;
+    }
     let began = Instant::now();
     telemetry.shutdown().await;
     assert!(began.elapsed() < Duration::from_secs(6));
@@ -121,7 +127,7 @@ async fn sampled_calls_and_the_durations_of_all_arrive_at_the_collector() {
     assert_eq!(
         (calls.len(), inner.len()),
         (2, 1),
-        "only what is sampled, and no span of the exporter: {spans:#?}"
+        "only what is sampled, no health, no reflection, and no span of the exporter: {spans:#?}"
     );
     for span in &calls {
         assert_eq!((span.name.as_str(), span.kind()), (method, SpanKind::Server));
