@@ -7,7 +7,6 @@ use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_testkit::{Proxy, until};
 use std::path::Path;
 use std::time::Duration;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -34,16 +33,16 @@ async fn nothing_waits(before: fn(&Proxy), after: fn(&Proxy)) -> String {
     let environment = [ONE_THREAD, SHORT_QUEUE[0], SHORT_QUEUE[1]];
     before(&proxy);
     let running = AllInOne::start_in(&environment, folder.path(), &["--otlp-endpoint", &proxy.url(&endpoint)]);
-    call(&running, folder.path()).await;
+    call(&running, folder.path(), TRACE).await;
     after(&proxy);
-    call(&running, folder.path()).await;
+    call(&running, folder.path(), TRACE).await;
     let (took, log) = running.terminate(BOUND).await;
     println!("the end took {took:?}");
     log
 }
 
-/// Makes calls that are all traced, and all of which must be answered.
-async fn call(running: &AllInOne, data: &Path) {
+/// Makes calls in a trace, all of which must be answered.
+async fn call(running: &AllInOne, data: &Path, trace: u128) {
     let operator = AllInOne::operator(data);
     let mut making = JoinSet::new();
     for _ in 0..CLIENTS {
@@ -54,7 +53,7 @@ async fn call(running: &AllInOne, data: &Path) {
                 let mut get = operator.request(GetWorkspaceRequest {
                     name: "workspaces/none".into(),
                 });
-                let parent = format!("00-{TRACE:032x}-00f067aa0ba902b7-01");
+                let parent = format!("00-{trace:032x}-00f067aa0ba902b7-01");
                 get.metadata_mut().insert("traceparent", parent.parse().unwrap());
                 get.set_timeout(DEADLINE);
                 let refused = client.get_workspace(get).await.unwrap_err();
@@ -110,23 +109,20 @@ async fn a_collector_that_is_back_gets_all_there_is_by_the_end() {
         folder.path(),
         &["--otlp-endpoint", &proxy.url(&endpoint)],
     );
-    call(&running, folder.path()).await;
+    call(&running, folder.path(), TRACE).await;
     proxy.restore();
     until(Duration::from_secs(30), "spans come", async || {
-        call(&running, folder.path()).await;
+        call(&running, folder.path(), TRACE).await;
         !spans.is_empty()
     })
     .await;
-    while spans.try_recv().is_ok() {}
 
-    call(&running, folder.path()).await;
+    const LAST: u128 = TRACE + 1;
+    call(&running, folder.path(), LAST).await;
     running.terminate(BOUND).await;
     let mut seen = 0;
-    loop {
-        match spans.try_recv() {
-            Ok(span) => seen += usize::from(span.name.ends_with("/GetWorkspace")),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-        }
+    while let Ok(span) = spans.try_recv() {
+        seen += usize::from(span.trace_id == LAST.to_be_bytes() && span.name.ends_with("/GetWorkspace"));
     }
-    assert!(seen >= CALLS, "{seen}");
+    assert_eq!(seen, CALLS);
 }
