@@ -191,7 +191,7 @@ where
 mod tests {
     use super::*;
     use opentelemetry::trace::Tracer as _;
-    use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+    use opentelemetry_sdk::error::OTelSdkResult;
     use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -245,7 +245,10 @@ mod tests {
         let traces = traces(collector(&endpoint).unwrap(), Resource::builder().build()).unwrap();
         drop(traces.tracer("test").start("span"));
         let flushed = apart(move || traces.force_flush()).unwrap().await.unwrap();
-        let gave_up = matches!(flushed, Err(OTelSdkError::Timeout(_)));
-        assert!(!gave_up && flushed.is_err(), "{flushed:?}");
+        let failed = format!("{:?}", flushed.unwrap_err());
+        assert!(
+            failed.contains("connect error"),
+            "it was given up before it ended: {failed}"
+        );
     }
 }

@@ -194,6 +194,8 @@ impl JournalService for Journal {
 
 /// More than a client takes that does not read.
 const LARGE: usize = 2 * WINDOW;
+/// More than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// So much a client takes: HTTP/2's initial window.
 const WINDOW: usize = 65_535;
 
@@ -297,6 +299,11 @@ impl Open {
     }
 
     pub(crate) async fn answer(self) -> Answer {
+        let read = tokio::time::timeout(PATIENCE, self.read());
+        read.await.expect("an answer must come")
+    }
+
+    async fn read(self) -> Answer {
         let Self {
             response,
             pings: _,
