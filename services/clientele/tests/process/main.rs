@@ -11,7 +11,7 @@ mod trace;
 use clientele_testkit::{Caller, until};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
@@ -91,15 +91,18 @@ impl AllInOne {
 
     /// Ctrl-C. The clients must go on meanwhile: they close their connections when the server asks them to.
     async fn interrupt(self) {
-        self.end("-INT", Duration::from_secs(10)).await;
+        let (status, _, log) = self.end("-INT", Duration::from_secs(10)).await;
+        assert!(status.success(), "{status}: {log}");
     }
 
-    /// As an orchestrator ends it: within a bound. How long it took, and what it had logged.
+    /// As an orchestrator ends it, which it must do well and within a bound. How long it took, and what it had logged.
     async fn terminate(self, bound: Duration) -> (Duration, String) {
-        self.end("-TERM", bound).await
+        let (status, took, log) = self.end("-TERM", bound).await;
+        assert!(status.success(), "{status}: {log}");
+        (took, log)
     }
 
-    async fn end(mut self, signal: &str, bound: Duration) -> (Duration, String) {
+    async fn end(mut self, signal: &str, bound: Duration) -> (ExitStatus, Duration, String) {
         let asked = Instant::now();
         let signalled = Command::new("kill")
             .args([signal, &self.process.id().to_string()])
@@ -114,9 +117,7 @@ impl AllInOne {
         .await;
         let took = asked.elapsed();
         let log = self.log.take().unwrap().join().unwrap();
-        let status = status.unwrap();
-        assert!(status.success(), "{status}: {log}");
-        (took, log)
+        (status.unwrap(), took, log)
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
@@ -80,6 +80,69 @@ fn uids(item: WatchResponse) -> Vec<String> {
     }
 }
 
+/// A write, and what was answered.
+type Write = (CreateOrganizationRequest, Result<Organization, Status>);
+
+/// Clients each of which writes until the server is gone, and tells what became of each write.
+struct Writes {
+    so_far: Vec<Write>,
+    hears: mpsc::UnboundedReceiver<Write>,
+}
+
+impl Writes {
+    /// Has them begin, and waits until they are in full swing.
+    async fn begin(running: &AllInOne, operator: &Caller) -> Self {
+        let (told, mut hears) = mpsc::unbounded_channel();
+        for _ in 0..16 {
+            let mut client = OrganizationServiceClient::new(running.channel(0).await);
+            let (told, operator) = (told.clone(), operator.clone());
+            tokio::spawn(async move {
+                loop {
+                    let request = organization();
+                    let answer = client.create_organization(operator.request(request.clone())).await;
+                    let gone = answer.is_err();
+                    told.send((request, answer.map(Response::into_inner))).unwrap();
+                    if gone {
+                        return;
+                    }
+                }
+            });
+        }
+        let mut so_far = Vec::new();
+        while so_far.len() < 100 {
+            so_far.push(hears.recv().await.unwrap());
+        }
+        Self { so_far, hears }
+    }
+
+    /// Waits until the last of them has heard that the server is gone.
+    async fn end(mut self) -> Vec<Write> {
+        while let Some(last) = self.hears.recv().await {
+            self.so_far.push(last);
+        }
+        self.so_far
+    }
+}
+
+/// Asks for every write again: what was acknowledged is answered as before, and what was not happens now, unless it has. The uids.
+async fn repeat(running: &AllInOne, operator: &Caller, writes: Vec<Write>) -> BTreeSet<String> {
+    let mut client = OrganizationServiceClient::new(running.channel(0).await);
+    let mut uids = BTreeSet::new();
+    for (request, before) in writes {
+        let again = client.create_organization(operator.request(request)).await.unwrap();
+        let again = again.into_inner();
+        match before {
+            Ok(before) => assert_eq!(before, again),
+            Err(status) => {
+                let told = status.get_details_error_info();
+                assert!(told.is_none_or(|told| told.reason != "INTERNAL"), "{status:?}");
+            }
+        }
+        uids.insert(again.uid);
+    }
+    uids
+}
+
 #[tokio::test]
 async fn what_was_acknowledged_is_kept_and_streams_go_on_from_their_cursor() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,32 +160,9 @@ async fn what_was_acknowledged_is_kept_and_streams_go_on_from_their_cursor() {
         }
     });
 
-    // Each client writes until the server is gone, and tells what became of each write.
-    let (told, mut hears) = mpsc::unbounded_channel();
-    for _ in 0..16 {
-        let mut client = OrganizationServiceClient::new(first.channel(0).await);
-        let (told, operator) = (told.clone(), operator.clone());
-        tokio::spawn(async move {
-            loop {
-                let request = organization();
-                let answer = client.create_organization(operator.request(request.clone())).await;
-                let gone = answer.is_err();
-                told.send((request, answer)).unwrap();
-                if gone {
-                    return;
-                }
-            }
-        });
-    }
-    drop(told);
-    let mut sent = Vec::new();
-    while sent.len() < 100 {
-        sent.push(hears.recv().await.unwrap());
-    }
+    let writes = Writes::begin(&first, &operator).await;
     first.terminate(MARGIN).await;
-    while let Some(last) = hears.recv().await {
-        sent.push(last);
-    }
+    let writes = writes.end().await;
     let (mut seen, status) = watched.await.unwrap();
     assert_eq!(
         (status.code(), reason(&status).as_str()),
@@ -130,18 +170,8 @@ async fn what_was_acknowledged_is_kept_and_streams_go_on_from_their_cursor() {
     );
     let cursor = status.get_details_error_info().unwrap().metadata["cursor"].clone();
 
-    // Nothing of what was acknowledged is missing, and what was not happens when it is asked for again.
     let second = AllInOne::start(folder.path());
-    let mut client = OrganizationServiceClient::new(second.channel(0).await);
-    let mut asked = BTreeSet::new();
-    for (request, before) in sent {
-        let again = client.create_organization(operator.request(request)).await.unwrap();
-        let again = again.into_inner();
-        if let Ok(before) = before {
-            assert_eq!(before.into_inner(), again);
-        }
-        asked.insert(again.uid);
-    }
+    let asked = repeat(&second, &operator, writes).await;
     // What came before the end and what comes after its cursor is everything, once.
     let mut watching = watch(&second, &operator, Some(cursor)).await;
     while seen.len() < asked.len() {
@@ -149,6 +179,22 @@ async fn what_was_acknowledged_is_kept_and_streams_go_on_from_their_cursor() {
     }
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), asked);
     drop(watching);
+    second.interrupt().await;
+}
+
+#[tokio::test]
+async fn calls_that_get_no_grace_are_told_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = AllInOne::start_with(folder.path(), &["--grace", "0s"]);
+    let operator = AllInOne::operator(folder.path());
+    create_workspace(&first, &operator).await;
+    let writes = Writes::begin(&first, &operator).await;
+    let (status, _, log) = first.end("-TERM", MARGIN).await;
+    assert!(status.code().is_some_and(|code| code <= 1), "{status}: {log}"); // 1: calls were in flight
+    let writes = writes.end().await;
+    let second = AllInOne::start(folder.path());
+    let sent = writes.len();
+    assert_eq!(repeat(&second, &operator, writes).await.len(), sent);
     second.interrupt().await;
 }
 
