@@ -4,6 +4,7 @@
 pub mod connect;
 pub mod constraint;
 pub mod cursor;
+mod fail;
 pub mod follow;
 pub mod jobs;
 pub mod journal;

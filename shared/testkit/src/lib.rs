@@ -10,8 +10,10 @@
 )]
 
 mod calls;
+mod crash;
 mod database;
 mod org_feed;
+mod process;
 mod proxy;
 mod seed;
 mod server;
@@ -20,8 +22,10 @@ mod until;
 mod walk;
 
 pub use calls::{Caller, Calls, reason};
+pub use crash::repeat_what_died;
 pub use database::{Database, Engine, on_both_engines};
 pub use org_feed::OrgFeed;
+pub use process::Process;
 pub use proxy::Proxy;
 pub use seed::seed;
 pub use server::Running;

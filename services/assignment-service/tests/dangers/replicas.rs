@@ -1,20 +1,17 @@
 //! Two replicas follow one journal into one database, and are killed again and again.
 
+use crate::World;
 use assignment_service::AssignmentService;
 use clientele_api::assignment::ListAgentsRequest;
 use clientele_api::assignment::agent_service_client::AgentServiceClient;
 use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::org::Organization;
 use clientele_api::org::organization::State;
-use clientele_service::assembly::Service as _;
-use clientele_service::config::Config;
-use clientele_service::peer::OrgPeer;
-use clientele_store::connect::{Options, connect_to_migrate};
-use clientele_testkit::{Caller, Database, Engine, OrgFeed, Running, Tokens, seed, until};
+use clientele_testkit::{Caller, Engine, OrgFeed, Running, seed, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, TryGetable};
-use std::collections::{BTreeMap, BTreeSet};
+use sea_orm::ConnectionTrait;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
@@ -38,11 +35,6 @@ const TWICE: &str = "
     SELECT uid || ' ' || bootstrap || '.' || version AS answer FROM (
         SELECT *, lag((bootstrap, version)) OVER (PARTITION BY uid ORDER BY n) AS before FROM notes WHERE NOT swept) AS noted
     WHERE (bootstrap, version) <= before";
-
-/// What is known and still has a name.
-const KNOWN: &str = "
-    SELECT uid || ' ' || id || ' ' || version || ' ' || state AS answer FROM projection_organizations
-    WHERE id IS NOT NULL ORDER BY uid";
 
 /// A replica on threads of its own, so that it can be killed wherever it is.
 struct Replica {
@@ -126,70 +118,10 @@ async fn tell(feed: OrgFeed, mut random: StdRng, done: CancellationToken) -> BTr
     organizations
 }
 
-/// A journal of org-service, and a database into which it is followed.
-struct World {
-    feed: OrgFeed,
-    service: AssignmentService,
-    operator: Caller,
-    /// A session of the test's own.
-    session: DatabaseConnection,
-    _database: Database,
-    _tokens: Tokens,
-}
-
-impl World {
-    async fn start() -> Self {
-        let tokens = Tokens::create();
-        let database = Database::create(Engine::Postgres).await;
-        AssignmentService::migrate(&database.url).await.unwrap();
-        let options = Options {
-            url: database.url.clone(),
-            service: "assignment",
-        };
-        let feed = OrgFeed::start().await;
-        let mut config = Config::new(database.url.clone(), tokens.issuers());
-        config.drain_delay = Duration::ZERO;
-        let org = OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service"));
-        Self {
-            feed,
-            service: AssignmentService { config, org },
-            operator: Caller::with(tokens.operator()),
-            session: connect_to_migrate(&options).await.unwrap(),
-            _database: database,
-            _tokens: tokens,
-        }
-    }
-
-    async fn ask<T: TryGetable>(&self, sql: &str) -> Vec<T> {
-        let statement = Statement::from_string(DbBackend::Postgres, sql);
-        let rows = self.session.query_all_raw(statement).await.unwrap();
-        rows.iter().map(|row| row.try_get("", "answer").unwrap()).collect()
-    }
-
-    /// Whether exactly these organizations are known, as they are.
-    async fn knows(&self, told: impl IntoIterator<Item = Organization>) {
-        let told = told.into_iter().map(|organization| {
-            let id = organization.name.rsplit('/').next().unwrap();
-            format!(
-                "{} {id} {} {}",
-                organization.uid, organization.version, organization.state
-            )
-        });
-        let told: BTreeSet<String> = told.collect();
-        let known: BTreeSet<String> = BTreeSet::from_iter(self.ask(KNOWN).await);
-        let missed: Vec<&String> = told.difference(&known).collect();
-        let wrong: Vec<&String> = known.difference(&told).collect();
-        assert!(
-            missed.is_empty() && wrong.is_empty(),
-            "told: {missed:?}; known instead: {wrong:?}"
-        );
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_followers_know_what_they_were_told_and_nothing_twice() {
     let mut random = seed();
-    let world = World::start().await;
+    let world = World::start(Engine::Postgres).await;
     world.session.execute_unprepared(NOTES).await.unwrap();
     let mut replicas = [
         Replica::start(&world.service).await,
@@ -222,7 +154,7 @@ async fn killed_followers_know_what_they_were_told_and_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_purged_while_two_read_everything_anew_is_not_known() {
-    let world = World::start().await;
+    let world = World::start(Engine::Postgres).await;
     let acme = world.feed.create_workspace("acme");
     // More than are written at a time.
     let organizations: Vec<Organization> = (0..300)

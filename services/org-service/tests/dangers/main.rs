@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod crash;
 mod faults;
 mod feed;
 mod order;

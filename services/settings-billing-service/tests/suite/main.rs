@@ -5,6 +5,7 @@
 mod bad_input;
 mod conflicts;
 mod conventions;
+mod crash;
 mod defaults;
 mod following;
 mod journal;

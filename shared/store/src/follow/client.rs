@@ -4,6 +4,7 @@ use super::projection::{self, Batch};
 use super::{Followed, metrics::Metrics, parked, state};
 use crate::connect::Db;
 use crate::cursor::{Cursor, WatchCursor};
+use crate::fail::{self, Point};
 use crate::tasks;
 use crate::tx::{self, Mode, Tx, TxFn};
 use clientele_api::journal::journal_service_client::JournalServiceClient;
@@ -304,6 +305,7 @@ fn unit(
         for write in batch.writes().into_iter().chain(parked::park(service, &batch.poisoned)) {
             tx.write(write, &[]);
         }
+        fail::point(Point::FollowerRead);
         Ok(None)
     }
 }

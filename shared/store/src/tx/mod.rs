@@ -19,6 +19,7 @@ pub use fault::{db_error, refusal};
 pub(crate) use session::Reply;
 pub use write::{Append, Write};
 
+use crate::fail::{self, Point};
 use crate::{Constraint, Db};
 use clientele_api::{Error, Result};
 use fault::{contention, unavailable};
@@ -182,6 +183,9 @@ impl Tx {
         let mut session = self.session.lock().await;
         match (outcome, mode) {
             (Ok(done), Mode::Commit) => {
+                if session.wrote && !session.deciding {
+                    fail::point(Point::before_commit(done.position.is_some()));
+                }
                 session.keep().await?;
                 Ok(done)
             }
@@ -219,6 +223,9 @@ impl Tx {
         let mut position = None;
         for step in steps {
             session.wrote = true;
+            if session.deciding {
+                fail::point(Point::before_commit(step.expect.is_journal()));
+            }
             let reply = session.send(step.statement).await;
             let reply = reply.map_err(|error| session.stop(error, &constraints))?;
             position = step.expect.check(&reply)?;
@@ -270,6 +277,10 @@ async fn contained<T>(unit: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 impl Expect {
+    fn is_journal(&self) -> bool {
+        matches!(self, Self::Rows(_))
+    }
+
     fn check(&self, reply: &Reply) -> Result<Option<Position>, Stop> {
         let (changed, expected) = match self {
             Self::Nothing => return Ok(None),

@@ -3,6 +3,7 @@
 use super::fault::{draining, unavailable};
 use super::session::{Engine, Reply, Session, Stop};
 use super::{Done, Mode, TxFn, run_on};
+use crate::fail::{self, Point};
 use crate::postgres::{self, Connections};
 use clientele_api::{Error, Result};
 use sea_orm::{ConnAcquireErr, Statement};
@@ -93,6 +94,7 @@ impl Writers {
             match outcome {
                 Ok(done) => {
                     if wrote && mode == Mode::Commit {
+                        fail::point(Point::after_commit(done.position.is_some()));
                         self.commits.send_modify(|commits| *commits += 1);
                     }
                     return Ok(done);

@@ -38,7 +38,7 @@ pub(super) struct Session {
     /// A statement was sent and nobody waited for its answer.
     half_way: bool,
     /// What is sent now commits: if its answer is lost, the outcome is unknown.
-    deciding: bool,
+    pub(super) deciding: bool,
     /// Something was sent that may have changed rows.
     pub(super) wrote: bool,
 }

@@ -5,6 +5,7 @@
 use super::fault::{draining, outcome_unknown, sqlite_code, unavailable};
 use super::session::{Engine, Reply, Session, Stop};
 use super::{Done, Mode, TxFn, run_on};
+use crate::fail::{self, Point};
 use clientele_api::{Error, Result};
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
@@ -76,8 +77,12 @@ where
             }
             let session = Session::new(Engine::Sqlite(connection));
             let (session, outcome) = run_on(session, mode, unit).await;
+            let wrote = session.wrote;
             let answer: Answer = Box::new(move |committed| {
                 let outcome = committed.and_then(|()| outcome.map_err(refused));
+                if let (Ok(done), true, Mode::Commit) = (&outcome, wrote, mode) {
+                    fail::point(Point::after_commit(done.position.is_some()));
+                }
                 let _ = answer.send(outcome); // the caller may have gone meanwhile
             });
             let Engine::Sqlite(connection) = session.engine else {
