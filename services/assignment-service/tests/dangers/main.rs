@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod crash;
+mod frozen;
 mod replicas;
 
 use assignment_service::AssignmentService;

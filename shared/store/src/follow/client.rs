@@ -142,7 +142,7 @@ impl Follower {
                     };
                     if entries.is_empty() && at.is_settled() && stored.elapsed() < STORE_EVERY {
                         // Nothing but time has passed: not worth a commit.
-                        self.applied.send_replace(Some(cursor));
+                        self.tell(Some(cursor));
                         continue;
                     }
                     at = self.apply_checkpoint(at, std::mem::take(&mut entries), cursor).await?;
@@ -199,12 +199,17 @@ impl Follower {
     }
 
     /// Writes what the entries say, and the cursor. Where another replica follows too and was faster, goes on from what it wrote:
-    /// versions make the overlap harmless.
+    /// versions make the overlap harmless. What is known already is passed over, until our stream comes to where the other's was:
+    /// the cursor never goes back.
     async fn apply(&self, mut from: state::Model, entries: Vec<Entry>, to: WatchCursor) -> Result<state::Model> {
         let batch = Arc::new(Batch::read(&entries, from.bootstrap));
         self.tell_poisoned(&batch);
         let span = span(self.peer.service, &entries);
         loop {
+            if from.knows(&to) {
+                self.tell(from.checkpoint());
+                return Ok(from);
+            }
             let next = state::Model {
                 cursor: Some(to.to_string()),
                 ..from.clone()
@@ -226,15 +231,19 @@ impl Follower {
                 return Err(read_by_another());
             }
             self.db.note_rename();
-            if theirs
-                .checkpoint()
-                .is_some_and(|known| to.snapshot.is_some() || known >= to.cursor)
-            {
-                self.applied.send_replace(theirs.checkpoint());
-                return Ok(theirs);
-            }
             from = theirs;
         }
+    }
+
+    /// Tells that everything up to there is known. What was told before stays true.
+    fn tell(&self, known: Option<Cursor>) {
+        self.applied.send_if_modified(|told| {
+            let more = known > *told;
+            if more {
+                *told = known;
+            }
+            more
+        });
     }
 
     fn tell_poisoned(&self, batch: &Batch) {

@@ -30,6 +30,12 @@ impl Model {
         self.cursor.as_deref().and_then(Cursor::parse)
     }
 
+    /// Whether everything up to there is known.
+    pub(super) fn knows(&self, to: &WatchCursor) -> bool {
+        self.checkpoint()
+            .is_some_and(|known| to.snapshot.is_some() || known >= to.cursor)
+    }
+
     /// Whether everything has been read once.
     pub(super) fn is_settled(&self) -> bool {
         self.checkpoint().is_some()
