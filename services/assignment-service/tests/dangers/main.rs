@@ -41,10 +41,7 @@ impl World {
         let feed = OrgFeed::start().await;
         let mut config = Config::new(database.url.clone(), tokens.issuers());
         config.drain_delay = Duration::ZERO;
-        let org = OrgPeer {
-            org_endpoint: feed.endpoint(),
-            peer_token_file: tokens.service_file("assignment-service"),
-        };
+        let org = OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service"));
         Self {
             feed,
             service: AssignmentService { config, org },

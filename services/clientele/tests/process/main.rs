@@ -4,6 +4,8 @@
 
 mod crash;
 mod daily;
+mod followers;
+mod release;
 mod shutdown;
 mod telemetry;
 mod trace;
