@@ -132,6 +132,7 @@ async fn killed_followers_know_what_their_source_knows() {
                 }
             });
         }
+        drop(told);
         for _ in 0..random.random_range(1..300) {
             hears.recv().await.unwrap();
         }
