@@ -3,12 +3,13 @@
 //! A unit is an async closure over a [`Tx`]. It reads and, rarely, writes through it as SeaORM's `ConnectionTrait`;
 //! writes that need no answer it *collects* ([`Tx::write`], [`Tx::guard`], [`Tx::append`]). They are sent together once
 //! the unit has returned `Ok`, on PostgreSQL as one statement that is its own transaction if nothing was written
-//! before.
+//! before, and that several units share if all they do is to insert.
 //!
 //! A unit awaits nothing but its database, takes less than a second, and may run several times: when it does, it starts
 //! from nothing.
 
 mod fault;
+mod group;
 pub(crate) mod postgres;
 mod session;
 pub(crate) mod sqlite;
@@ -30,7 +31,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use write::{Collected, Expect};
+use write::{Collected, Expect, Inserts};
 
 /// How long the closure of a unit may take.
 const UNIT: Duration = Duration::from_secs(1);
@@ -114,7 +115,8 @@ impl Tx {
     /// Collects a write that needs no answer.
     ///
     /// In a unit that writes to the journal, collected writes must not depend on each other nor touch a row twice:
-    /// PostgreSQL runs them side by side, in no order, and none sees the rows of another.
+    /// PostgreSQL runs them side by side, in no order, and none sees the rows of another. Inserts of a unit that asks the
+    /// database nothing run so beside those of other units too.
     pub fn write(&self, statement: impl Into<Write>, constraints: &'static [Constraint]) {
         let mut collected = self.collected();
         collected.writes.push(statement.into());
@@ -172,6 +174,22 @@ impl Tx {
         }
         session.wrote |= select == Select::No;
         session.send(statement).await
+    }
+
+    /// Runs the unit without a connection, on PostgreSQL. None: it asks for one, or does more than to insert.
+    async fn run_apart<T, F>(unit: F) -> Result<Option<(T, Inserts)>>
+    where
+        F: for<'t> TxFn<'t, T>,
+    {
+        let tx = Self::new(Session::new(Engine::Postgres(postgres::Connection::none())), 0);
+        let ended = contained(unit(&tx)).await;
+        let Self { session, collected, .. } = tx;
+        if session.into_inner().asked() {
+            return Ok(None);
+        }
+        let value = ended?;
+        let collected = collected.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(collected.inserts()?.ok().map(|inserts| (value, inserts)))
     }
 
     /// Runs the unit once, to its end.
@@ -234,12 +252,11 @@ impl Tx {
     }
 }
 
-/// Runs the unit until it has an outcome.
-async fn run_on<T, F>(mut session: Session, mode: Mode, unit: F) -> (Session, Result<Done<T>, Stop>)
+/// Runs the unit until it has an outcome; it was run so often before.
+async fn run_on<T, F>(mut session: Session, mode: Mode, unit: F, mut attempt: u32) -> (Session, Result<Done<T>, Stop>)
 where
     F: for<'t> TxFn<'t, T> + Clone,
 {
-    let mut attempt = 0;
     loop {
         let tx = Tx::new(session, attempt);
         let outcome = tx.run(mode, unit.clone()).await;

@@ -1,8 +1,9 @@
 //! Writing on PostgreSQL.
 
 use super::fault::{draining, unavailable};
+use super::group::Group;
 use super::session::{Engine, Reply, Session, Stop};
-use super::{Done, Mode, TxFn, run_on};
+use super::{Done, Mode, Tx, TxFn, run_on};
 use crate::fail::{self, Point};
 use crate::postgres::{self, Connections};
 use clientele_api::{Error, Result};
@@ -22,26 +23,43 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// The writing connections of a service.
 pub(crate) struct Writers {
-    connections: Connections,
+    connections: Arc<Connections>,
     commits: watch::Sender<u64>,
+    group: Group,
 }
 
-/// A connection, and where its transaction is.
+/// A connection, and where its transaction is. None: whatever it is asked fails.
 pub(super) struct Connection {
-    connection: postgres::Connection,
+    connection: Option<postgres::Connection>,
     begun: bool,
 }
 
-/// Runs a unit in a task of its own, so that a caller who goes away never leaves a transaction half way.
+/// Runs a unit: first without a connection, which is all that one needs that only inserts; else in a task of its own, so that a
+/// caller who goes away never leaves a transaction half way.
 pub(super) async fn run<T, F>(writers: &Arc<Writers>, mode: Mode, unit: F) -> Result<Done<T>>
 where
     T: Send + 'static,
     F: for<'t> TxFn<'t, T> + Clone + 'static,
 {
+    let mut attempt = 0;
+    if mode == Mode::Commit
+        && let Some((value, inserts)) = Tx::run_apart(unit.clone()).await?
+    {
+        match writers.group.write(inserts).await {
+            Ok(position) => {
+                return Ok(Done {
+                    value,
+                    position: Some(position),
+                });
+            }
+            Err(Stop::Refused(error)) => return Err(error),
+            Err(Stop::Again(_) | Stop::Lost(_)) => attempt = 1,
+        }
+    }
     let permit = writers.permit().await?;
     let writers = Arc::clone(writers);
     let task = async move {
-        let result = writers.run(mode, unit).await;
+        let result = writers.run(mode, unit, attempt).await;
         drop(permit);
         result
     };
@@ -58,14 +76,17 @@ impl Writers {
             ("lock_timeout", STATEMENT_TIMEOUT),
             ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
         ]);
+        let connections = Arc::new(Connections::new(options, CONNECTIONS, ANSWER));
         Self {
-            connections: Connections::new(options, CONNECTIONS, ANSWER),
+            group: Group::start(&connections, &commits),
+            connections,
             commits,
         }
     }
 
     /// Refuses further units, waits for those that have begun, and closes the connections.
     pub(crate) async fn close(&self) {
+        self.group.close().await;
         self.connections.close().await;
     }
 
@@ -76,7 +97,7 @@ impl Writers {
         })
     }
 
-    async fn run<T, F>(&self, mode: Mode, unit: F) -> Result<Done<T>>
+    async fn run<T, F>(&self, mode: Mode, unit: F, attempt: u32) -> Result<Done<T>>
     where
         T: Send + 'static,
         F: for<'t> TxFn<'t, T> + Clone + 'static,
@@ -85,10 +106,10 @@ impl Writers {
         loop {
             let kept = connection.kept;
             let session = Session::new(Engine::Postgres(Connection {
-                connection,
+                connection: Some(connection),
                 begun: false,
             }));
-            let (session, outcome) = run_on(session, mode, unit.clone()).await;
+            let (session, outcome) = run_on(session, mode, unit.clone(), attempt).await;
             let wrote = session.wrote;
             self.put_back(session);
             match outcome {
@@ -113,39 +134,55 @@ impl Writers {
     fn put_back(&self, session: Session) {
         if session.sound()
             && let Engine::Postgres(connection) = session.engine
+            && let Some(connection) = connection.connection
         {
-            self.connections.put_back(connection.connection);
+            self.connections.put_back(connection);
         }
     }
 }
 
 impl Connection {
+    pub(super) fn none() -> Self {
+        Self {
+            connection: None,
+            begun: false,
+        }
+    }
+
     pub(super) fn begun(&self) -> bool {
         self.begun
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         if !self.begun {
+            let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
             self.begun = true;
-            self.connection.command("BEGIN").await?;
+            connection.command("BEGIN").await?;
         }
         Ok(())
     }
 
     pub(super) async fn send(&mut self, statement: Statement) -> Result<Reply, sqlx::Error> {
-        self.connection.send(statement).await
+        self.open()?.send(statement).await
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        self.connection.command("COMMIT").await?;
+        self.open()?.command("COMMIT").await?;
         self.begun = false;
         Ok(())
     }
 
     /// If that fails, it stays begun, so it is dropped.
     pub(super) async fn roll_back(&mut self) {
-        if self.begun && self.connection.command("ROLLBACK").await.is_ok() {
+        if self.begun
+            && let Some(connection) = &mut self.connection
+            && connection.command("ROLLBACK").await.is_ok()
+        {
             self.begun = false;
         }
+    }
+
+    fn open(&mut self) -> Result<&mut postgres::Connection, sqlx::Error> {
+        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 }

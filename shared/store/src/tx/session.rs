@@ -72,6 +72,11 @@ impl Session {
         known && ended && !self.half_way
     }
 
+    /// Whether anything was asked of a session without a connection.
+    pub(super) fn asked(&self) -> bool {
+        self.failure.is_some() || self.half_way
+    }
+
     /// Begins the transaction, unless it has begun.
     pub(super) async fn begin(&mut self) -> Result<(), DbErr> {
         self.before()?;

@@ -76,7 +76,7 @@ where
                 return (Some(connection), None); // the caller has gone
             }
             let session = Session::new(Engine::Sqlite(connection));
-            let (session, outcome) = run_on(session, mode, unit).await;
+            let (session, outcome) = run_on(session, mode, unit, 0).await;
             let wrote = session.wrote;
             let answer: Answer = Box::new(move |committed| {
                 let outcome = committed.and_then(|()| outcome.map_err(refused));

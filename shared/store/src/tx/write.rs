@@ -6,7 +6,8 @@ use sea_orm::sea_query::{
     CommonTableExpression, DeleteStatement, DynIden, Expr, InsertStatement, Query, ReturningClause, SelectStatement,
     SubQueryStatement, UnionType, UpdateStatement, WithClause,
 };
-use sea_orm::{DbBackend, Statement, StatementBuilder, Values};
+use sea_orm::{DbBackend, Statement, StatementBuilder, Value, Values};
+use std::sync::Arc;
 
 /// A write that needs no answer.
 #[derive(Debug, Clone)]
@@ -148,7 +149,34 @@ impl Expect {
     }
 }
 
+/// A unit that only inserts, and tells the journal: the texts of its statements, the journal's last, and all their values.
+pub(super) struct Inserts {
+    pub(super) parts: Arc<[String]>,
+    pub(super) values: Vec<Value>,
+    pub(super) constraints: Vec<&'static [Constraint]>,
+}
+
 impl Collected {
+    /// As inserts that may share a statement with those of other units, for PostgreSQL; else it is given back.
+    pub(super) fn inserts(mut self) -> Result<Result<Inserts, Self>> {
+        let only_inserts = self.writes.iter().all(|write| matches!(write, Write::Insert(_)));
+        if !only_inserts || !self.guards.is_empty() || self.appends.len() != 1 {
+            return Ok(Err(self));
+        }
+        let journal = self.appends.pop().map(Append::insert).transpose()?;
+        let (mut parts, mut values) = (Vec::new(), Vec::new());
+        for insert in self.writes.into_iter().chain(journal.map(Write::Insert)) {
+            let statement = insert.build(DbBackend::Postgres);
+            parts.push(statement.sql);
+            values.extend(statement.values.unwrap_or(Values(Vec::new())));
+        }
+        Ok(Ok(Inserts {
+            parts: parts.into(),
+            values,
+            constraints: self.constraints,
+        }))
+    }
+
     /// One statement where possible. With a guard and other writes more: nothing may be written before the guard has
     /// held.
     pub(super) fn steps(self, backend: DbBackend) -> Result<Vec<Step>> {

@@ -1,11 +1,13 @@
 //! What only PostgreSQL does.
 
-use crate::place::{CONSTRAINTS, Place, account, create, insert, journal, reason};
+use crate::place::{CONSTRAINTS, Place, account, create, create_named, insert, journal, reason};
 use clientele_api::error::ErrorReason;
 use clientele_store::connect::{Options, connect_to_migrate, db_error};
-use clientele_store::tx::{self, Mode, Tx};
+use clientele_store::tx::{self, Mode, Position, Tx};
+use futures::future::join_all;
 use sea_orm::entity::prelude::*;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_a_unit_again_that_could_not_be_serialized() {
@@ -21,6 +23,12 @@ async fn runs_a_unit_again_that_could_not_be_serialized() {
     assert_eq!(tx::run(&place.db, Mode::Commit, unit).await.unwrap().value, 3);
     assert_eq!(place.names().await, ["a"]);
     place.end().await;
+}
+
+async fn on(options: &Options, sql: &str) {
+    let server = connect_to_migrate(options).await.unwrap();
+    server.execute_unprepared(sql).await.unwrap();
+    server.close().await.unwrap();
 }
 
 /// Ends the writing connections on the server, and waits until they are gone.
@@ -72,6 +80,56 @@ async fn says_when_the_answer_to_a_commit_was_lost() {
     assert_eq!(reason(lost), ErrorReason::OutcomeUnknown);
     place.with("c").await;
     assert_eq!(place.names().await, ["a", "c"]);
+    place.end().await;
+}
+
+/// So many creations at once; the names of those that were acknowledged, and what became of the others.
+async fn at_once(place: &Place, number: usize) -> (Vec<String>, Vec<ErrorReason>) {
+    let units = (0..number).map(async |number| {
+        let name = format!("{number:02}");
+        let done = tx::run(&place.db, Mode::Commit, create_named(Uuid::now_v7(), name.clone())).await;
+        done.map(|_| name)
+    });
+    let (mut acknowledged, mut others) = (Vec::new(), Vec::new());
+    for outcome in join_all(units).await {
+        match outcome {
+            Ok(name) => acknowledged.push(name),
+            refused => others.push(reason(refused)),
+        }
+    }
+    (acknowledged, others)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_wait_share_a_statement_and_each_is_told_its_own_place() {
+    let place = Place::postgres().await;
+    let units = (0..64).map(async |number| {
+        let name = format!("{number:02}");
+        let done = tx::run(&place.db, Mode::Commit, create_named(Uuid::now_v7(), name.clone())).await;
+        (name, done.unwrap().position.unwrap())
+    });
+    let told: BTreeMap<Position, String> = join_all(units).await.into_iter().map(|(name, at)| (at, name)).collect();
+    assert_eq!(told.values().collect::<BTreeSet<_>>().len(), 64);
+    assert_eq!(Vec::from_iter(told.values().cloned()), place.journal().await);
+    let transactions = told.keys().map(|position| position.xid).collect::<BTreeSet<_>>();
+    assert!(transactions.len() < 64, "none was shared");
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn says_so_to_all_whose_shared_answer_was_lost() {
+    let place = Place::postgres().await;
+    assert_eq!(at_once(&place, 32).await.1, []);
+    on(&place.options, "DELETE FROM account").await;
+    end_writers(&place.options).await;
+    let (acknowledged, others) = at_once(&place, 32).await;
+    assert!(others.contains(&ErrorReason::OutcomeUnknown), "{others:?}");
+    assert!(
+        others.iter().all(|reason| *reason == ErrorReason::OutcomeUnknown),
+        "{others:?}"
+    );
+    // The server was gone before they were sent: they did not happen, and were not tried again.
+    assert_eq!(place.names().await, acknowledged);
     place.end().await;
 }
 
