@@ -83,11 +83,18 @@ async fn nothing_is_lost(world: &World, acknowledged: &BTreeSet<String>) {
 async fn callers_who_leave_lose_nothing_that_was_acknowledged() {
     let (world, proxy) = World::behind_a_proxy().await;
     proxy.delay(Duration::from_millis(100));
-    // All writing connections are open before.
-    join_all((0..CLIENTS).map(|at| world.create(create(&format!("early-{at}")))))
+    // All writing connections are open before: each of these has one of its own for a while.
+    let previews = (0..CLIENTS).map(|at| {
+        let preview = CreateOrganizationRequest {
+            validate_only: true,
+            ..create(&format!("early-{at}"))
+        };
+        world.create(preview)
+    });
+    join_all(previews)
         .await
         .into_iter()
-        .for_each(|created| drop(created.unwrap()));
+        .for_each(|previewed| drop(previewed.unwrap()));
     let pids = format!("SELECT pid AS answer {WRITERS} ORDER BY pid");
     let before: Vec<i32> = world.ask(&pids).await;
 
