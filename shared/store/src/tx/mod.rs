@@ -3,7 +3,7 @@
 //! A unit is an async closure over a [`Tx`]. It reads and, rarely, writes through it as SeaORM's `ConnectionTrait`;
 //! writes that need no answer it *collects* ([`Tx::write`], [`Tx::guard`], [`Tx::append`]). They are sent together once
 //! the unit has returned `Ok`, on PostgreSQL as one statement that is its own transaction if nothing was written
-//! before, and that several units share if all they do is to insert.
+//! before. Units that only insert and wait at the same time are sent together.
 //!
 //! A unit awaits nothing but its database, takes less than a second, and may run several times: when it does, it starts
 //! from nothing.
@@ -85,7 +85,8 @@ pub(crate) enum Writing {
     Sqlite(sqlite::Writer),
 }
 
-/// Runs a unit as one transaction. It goes on to its end when the caller stops waiting for it.
+/// Runs a unit as one transaction. It goes on to its end when the caller stops waiting for it. It is run without a connection
+/// first: one that only inserts needs none, and shares the statement of those that wait with it.
 ///
 /// Refusals of the unit come back as they are. UNAVAILABLE `DATABASE_UNAVAILABLE` and ABORTED `CONTENTION`: nothing was
 /// changed. UNAVAILABLE `OUTCOME_UNKNOWN`: the answer to the commit was lost.
@@ -94,9 +95,26 @@ where
     T: Send + 'static,
     F: AsyncFnOnce(&Tx) -> Result<T> + for<'t> TxFn<'t, T> + Clone + 'static,
 {
+    let mut attempt = 0;
+    if mode == Mode::Commit
+        && let Some((value, inserts)) = Tx::run_apart(db.backend(), unit.clone()).await?
+    {
+        let written = match db.writing() {
+            Writing::Postgres(writers) => writers.insert(inserts).await,
+            Writing::Sqlite(writer) => writer.insert(inserts).await,
+        };
+        match written {
+            Ok(position) => {
+                let position = Some(position);
+                return Ok(Done { value, position });
+            }
+            Err(Stop::Refused(error)) => return Err(error),
+            Err(Stop::Again(_) | Stop::Lost(_)) => attempt = 1,
+        }
+    }
     match db.writing() {
-        Writing::Postgres(writers) => postgres::run(writers, mode, unit).await,
-        Writing::Sqlite(writer) => sqlite::run(writer, mode, unit).await,
+        Writing::Postgres(writers) => postgres::run(writers, mode, unit, attempt).await,
+        Writing::Sqlite(writer) => sqlite::run(writer, mode, unit, attempt).await,
     }
 }
 
@@ -153,6 +171,7 @@ impl Tx {
         let backend = match &session.engine {
             Engine::Postgres(_) => DbBackend::Postgres,
             Engine::Sqlite(_) => DbBackend::Sqlite,
+            Engine::None(backend) => *backend,
         };
         Self {
             backend,
@@ -176,12 +195,12 @@ impl Tx {
         session.send(statement).await
     }
 
-    /// Runs the unit without a connection, on PostgreSQL. None: it asks for one, or does more than to insert.
-    async fn run_apart<T, F>(unit: F) -> Result<Option<(T, Inserts)>>
+    /// Runs the unit without a connection. None: it asks for one, or does more than to insert.
+    async fn run_apart<T, F>(backend: DbBackend, unit: F) -> Result<Option<(T, Inserts)>>
     where
         F: for<'t> TxFn<'t, T>,
     {
-        let tx = Self::new(Session::new(Engine::Postgres(postgres::Connection::none())), 0);
+        let tx = Self::new(Session::new(Engine::None(backend)), 0);
         let ended = contained(unit(&tx)).await;
         let Self { session, collected, .. } = tx;
         if session.into_inner().asked() {
@@ -189,7 +208,7 @@ impl Tx {
         }
         let value = ended?;
         let collected = collected.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(collected.inserts()?.ok().map(|inserts| (value, inserts)))
+        Ok(collected.inserts(backend)?.map(|inserts| (value, inserts)))
     }
 
     /// Runs the unit once, to its end.

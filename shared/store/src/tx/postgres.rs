@@ -3,7 +3,8 @@
 use super::fault::{draining, unavailable};
 use super::group::Group;
 use super::session::{Engine, Reply, Session, Stop};
-use super::{Done, Mode, Tx, TxFn, run_on};
+use super::write::Inserts;
+use super::{Done, Mode, Position, TxFn, run_on};
 use crate::fail::{self, Point};
 use crate::postgres::{self, Connections};
 use clientele_api::{Error, Result};
@@ -28,34 +29,18 @@ pub(crate) struct Writers {
     group: Group,
 }
 
-/// A connection, and where its transaction is. None: whatever it is asked fails.
+/// A connection, and where its transaction is.
 pub(super) struct Connection {
-    connection: Option<postgres::Connection>,
+    connection: postgres::Connection,
     begun: bool,
 }
 
-/// Runs a unit: first without a connection, which is all that one needs that only inserts; else in a task of its own, so that a
-/// caller who goes away never leaves a transaction half way.
-pub(super) async fn run<T, F>(writers: &Arc<Writers>, mode: Mode, unit: F) -> Result<Done<T>>
+/// Runs a unit in a task of its own, so that a caller who goes away never leaves a transaction half way.
+pub(super) async fn run<T, F>(writers: &Arc<Writers>, mode: Mode, unit: F, attempt: u32) -> Result<Done<T>>
 where
     T: Send + 'static,
     F: for<'t> TxFn<'t, T> + Clone + 'static,
 {
-    let mut attempt = 0;
-    if mode == Mode::Commit
-        && let Some((value, inserts)) = Tx::run_apart(unit.clone()).await?
-    {
-        match writers.group.write(inserts).await {
-            Ok(position) => {
-                return Ok(Done {
-                    value,
-                    position: Some(position),
-                });
-            }
-            Err(Stop::Refused(error)) => return Err(error),
-            Err(Stop::Again(_) | Stop::Lost(_)) => attempt = 1,
-        }
-    }
     let permit = writers.permit().await?;
     let writers = Arc::clone(writers);
     let task = async move {
@@ -84,6 +69,11 @@ impl Writers {
         }
     }
 
+    /// Writes the rows of a unit that only inserts; answers where its last one of the journal stands.
+    pub(super) async fn insert(&self, inserts: Inserts) -> Result<Position, Stop> {
+        self.group.write(inserts).await
+    }
+
     /// Refuses further units, waits for those that have begun, and closes the connections.
     pub(crate) async fn close(&self) {
         self.group.close().await;
@@ -106,7 +96,7 @@ impl Writers {
         loop {
             let kept = connection.kept;
             let session = Session::new(Engine::Postgres(Connection {
-                connection: Some(connection),
+                connection,
                 begun: false,
             }));
             let (session, outcome) = run_on(session, mode, unit.clone(), attempt).await;
@@ -134,55 +124,39 @@ impl Writers {
     fn put_back(&self, session: Session) {
         if session.sound()
             && let Engine::Postgres(connection) = session.engine
-            && let Some(connection) = connection.connection
         {
-            self.connections.put_back(connection);
+            self.connections.put_back(connection.connection);
         }
     }
 }
 
 impl Connection {
-    pub(super) fn none() -> Self {
-        Self {
-            connection: None,
-            begun: false,
-        }
-    }
-
     pub(super) fn begun(&self) -> bool {
         self.begun
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         if !self.begun {
-            let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
             self.begun = true;
-            connection.command("BEGIN").await?;
+            self.connection.command("BEGIN").await?;
         }
         Ok(())
     }
 
     pub(super) async fn send(&mut self, statement: Statement) -> Result<Reply, sqlx::Error> {
-        self.open()?.send(statement).await
+        self.connection.send(statement).await
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        self.open()?.command("COMMIT").await?;
+        self.connection.command("COMMIT").await?;
         self.begun = false;
         Ok(())
     }
 
     /// If that fails, it stays begun, so it is dropped.
     pub(super) async fn roll_back(&mut self) {
-        if self.begun
-            && let Some(connection) = &mut self.connection
-            && connection.command("ROLLBACK").await.is_ok()
-        {
+        if self.begun && self.connection.command("ROLLBACK").await.is_ok() {
             self.begun = false;
         }
-    }
-
-    fn open(&mut self) -> Result<&mut postgres::Connection, sqlx::Error> {
-        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 }

@@ -4,7 +4,7 @@ use super::fault::{Fault, db_error, outcome_unknown, refusal};
 use super::{postgres, sqlite};
 use crate::Constraint;
 use clientele_api::Error;
-use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_orm::{DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 use std::sync::Arc;
 
 /// What a statement answered.
@@ -27,6 +27,8 @@ pub(super) enum Stop {
 pub(super) enum Engine {
     Postgres(postgres::Connection),
     Sqlite(sqlite::Connection),
+    /// None: whatever it is asked fails.
+    None(DbBackend),
 }
 
 /// A connection in the hands of one unit.
@@ -68,6 +70,7 @@ impl Session {
         let ended = match &self.engine {
             Engine::Postgres(connection) => !connection.begun(),
             Engine::Sqlite(connection) => !connection.lost(),
+            Engine::None(_) => false,
         };
         known && ended && !self.half_way
     }
@@ -84,6 +87,7 @@ impl Session {
             Engine::Postgres(connection) => connection.begin().await,
             // The writer does it, with the first statement.
             Engine::Sqlite(_) => Ok(()),
+            Engine::None(_) => Err(sqlx::Error::PoolClosed),
         };
         self.after(begun)
     }
@@ -93,6 +97,7 @@ impl Session {
         let reply = match &mut self.engine {
             Engine::Postgres(connection) => connection.send(statement).await,
             Engine::Sqlite(connection) => connection.send(statement).await,
+            Engine::None(_) => Err(sqlx::Error::PoolClosed),
         };
         self.after(reply)
     }
@@ -138,7 +143,7 @@ impl Session {
     pub(super) fn decide_unless_begun(&mut self) {
         self.deciding = match &self.engine {
             Engine::Postgres(connection) => !connection.begun(),
-            Engine::Sqlite(_) => false,
+            Engine::Sqlite(_) | Engine::None(_) => false,
         };
     }
 
@@ -161,6 +166,7 @@ impl Session {
             }
             Engine::Postgres(connection) if !connection.begun() => return Ok(()),
             Engine::Postgres(_) => {}
+            Engine::None(_) => return Ok(()),
         }
         let committed = match self.before() {
             Ok(()) => {
@@ -180,6 +186,7 @@ impl Session {
     pub(super) async fn undo(&mut self) {
         match &mut self.engine {
             Engine::Sqlite(connection) => connection.undo(self.half_way),
+            Engine::None(_) => {}
             Engine::Postgres(_) if self.half_way => {} // dropped, which rolls back
             Engine::Postgres(connection) => connection.roll_back().await,
         }

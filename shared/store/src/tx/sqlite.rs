@@ -1,19 +1,22 @@
 //! Writing on SQLite: one task owns the one writing connection. Units that wait at the same time share a transaction
 //! and its fsync, each in a savepoint; the statements that open and end savepoints ride on the units' own, because each
-//! call costs two thread switches.
+//! call costs two thread switches. For the same reason units that only insert share a call and a savepoint; if one of
+//! them can't be, each is run by itself.
 
-use super::fault::{draining, outcome_unknown, sqlite_code, unavailable};
+use super::fault::{draining, outcome_unknown, refusal, sqlite_code, unavailable};
 use super::session::{Engine, Reply, Session, Stop};
-use super::{Done, Mode, TxFn, run_on};
+use super::write::Inserts;
+use super::{Done, Mode, Position, TxFn, run_on};
 use crate::fail::{self, Point};
 use clientele_api::{Error, Result};
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
-use sea_orm::Statement;
+use sea_orm::{DbBackend, DbErr, RuntimeErr, Statement};
 use sea_query_sqlx::SqlxValues;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteQueryResult};
 use sqlx::{AssertSqlSafe, Connection as _, Either, Executor, SqliteConnection};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,13 +25,23 @@ use tracing::Instrument;
 
 /// Units in one transaction, at most.
 const BATCH: usize = 64;
+/// Units in one call, at most: each number of them is a prepared statement of its own.
+const GROUP: usize = 16;
 /// Units that wait, at most.
 const QUEUE: usize = 1_024;
 /// How long a unit waits for its place in a full queue.
 const ENTER: Duration = Duration::from_secs(2);
 
-/// A unit in the queue. Takes the connection, and gives it back with how to answer the caller.
-type Job = Box<dyn FnOnce(Connection) -> BoxFuture<'static, (Option<Connection>, Option<Answer>)> + Send>;
+/// What is in the queue.
+enum Job {
+    Unit(Unit),
+    Inserts(Inserts, Told),
+}
+
+/// Who waits for its place in the journal.
+type Told = oneshot::Sender<Result<Position, Stop>>;
+/// A unit. Takes the connection, and gives it back with how to answer the caller.
+type Unit = Box<dyn FnOnce(Connection) -> BoxFuture<'static, (Option<Connection>, Option<Answer>)> + Send>;
 /// Answers the caller once it is known whether the batch was committed.
 type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -63,20 +76,20 @@ enum Savepoint {
 }
 
 /// Queues a unit and waits until its batch is committed.
-pub(super) async fn run<T, F>(writer: &Writer, mode: Mode, unit: F) -> Result<Done<T>>
+pub(super) async fn run<T, F>(writer: &Writer, mode: Mode, unit: F, attempt: u32) -> Result<Done<T>>
 where
     T: Send + 'static,
     F: for<'t> TxFn<'t, T> + Clone + 'static,
 {
     let (answer, answered) = oneshot::channel();
     let span = tracing::Span::current();
-    let job: Job = Box::new(move |connection| {
+    let job: Unit = Box::new(move |connection| {
         let job = async move {
             if answer.is_closed() {
                 return (Some(connection), None); // the caller has gone
             }
             let session = Session::new(Engine::Sqlite(connection));
-            let (session, outcome) = run_on(session, mode, unit, 0).await;
+            let (session, outcome) = run_on(session, mode, unit, attempt).await;
             let wrote = session.wrote;
             let answer: Answer = Box::new(move |committed| {
                 let outcome = committed.and_then(|()| outcome.map_err(refused));
@@ -92,13 +105,12 @@ where
         };
         job.instrument(span).boxed()
     });
-    match writer.jobs.send_timeout(job, ENTER).await {
-        Ok(()) => answered
-            .await
-            .unwrap_or_else(|_| Err(unavailable("the writer dropped the unit"))),
-        Err(SendTimeoutError::Timeout(_)) => Err(unavailable("the writer's queue is full")),
-        Err(SendTimeoutError::Closed(_)) => Err(draining()),
-    }
+    writer.enter(Job::Unit(job)).await?;
+    answered.await.unwrap_or_else(|_| Err(dropped()))
+}
+
+fn dropped() -> Error {
+    unavailable("the writer dropped the unit")
 }
 
 fn refused(stop: Stop) -> Error {
@@ -120,6 +132,21 @@ impl Writer {
             drop(end);
         });
         Ok(Self { jobs, closing, ended })
+    }
+
+    /// Writes the rows of a unit that only inserts; answers where its last one of the journal stands. [`Stop::Again`]: run it by
+    /// itself.
+    pub(super) async fn insert(&self, inserts: Inserts) -> Result<Position, Stop> {
+        let (answer, answered) = oneshot::channel();
+        self.enter(Job::Inserts(inserts, answer)).await.map_err(Stop::Refused)?;
+        answered.await.unwrap_or_else(|_| Err(Stop::Refused(dropped())))
+    }
+
+    async fn enter(&self, job: Job) -> Result<()> {
+        self.jobs.send_timeout(job, ENTER).await.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => unavailable("the writer's queue is full"),
+            SendTimeoutError::Closed(_) => draining(),
+        })
     }
 
     /// Refuses further units and waits for the end of those that are queued.
@@ -173,10 +200,25 @@ async fn run_batch(
 ) -> Option<Connection> {
     let mut connection = Some(connection);
     let mut answers = Vec::new();
+    let (mut units, mut inserts) = (Vec::new(), Vec::new());
     for job in jobs {
-        // Without a connection the job is dropped, which answers UNAVAILABLE.
+        match job {
+            Job::Unit(unit) => units.push(unit),
+            // One whose caller has gone is skipped.
+            Job::Inserts(unit, answer) if !answer.is_closed() => inserts.push((unit, answer)),
+            Job::Inserts(..) => {}
+        }
+    }
+    while let (Some(connection), Some((first, _))) = (&mut connection, inserts.first()) {
+        let parts = Arc::clone(&first.parts);
+        let alike = |(unit, _): &mut (Inserts, Told)| unit.parts == parts;
+        let group = inserts.extract_if(.., alike).take(GROUP).collect();
+        answers.extend(insert_group(connection, group).await);
+    }
+    for unit in units {
+        // Without a connection the unit is dropped, which answers UNAVAILABLE.
         let Some(lent) = connection.take() else { continue };
-        match AssertUnwindSafe(job(lent)).catch_unwind().await {
+        match AssertUnwindSafe(unit(lent)).catch_unwind().await {
             Ok((back, answer)) => {
                 connection = back;
                 answers.extend(answer);
@@ -204,6 +246,58 @@ async fn run_batch(
         answer(committed.clone());
     }
     connection
+}
+
+/// Writes the rows of several units of one kind in one call. If that fails, nothing of it is left, and they are told so at once.
+async fn insert_group(connection: &mut Connection, group: Vec<(Inserts, Told)>) -> Option<Answer> {
+    let (mut calls, mut values, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut constraints, mut rows) = (Vec::new(), 1);
+    for (unit, tell) in group {
+        calls.push(unit.parts.join("; "));
+        values.extend(unit.values);
+        (constraints, rows) = (unit.constraints, unit.rows); // those of one kind have the same
+        told.push(tell);
+    }
+    let statement = Statement::from_sql_and_values(DbBackend::Sqlite, calls.join("; "), values);
+    let refused = match connection.send(statement).await {
+        Ok(reply) => {
+            let last_ones = reply.rows.chunks(rows).filter_map(<[_]>::last);
+            let positions: Vec<Position> = last_ones.filter_map(|row| Position::read(row).ok()).collect();
+            if positions.len() == told.len() {
+                told.iter().for_each(|_| fail::point(Point::BeforeCommit));
+                connection.keep(true);
+                return Some(tell_each(told, positions));
+            }
+            Error::internal("the journal did not answer each unit")
+        }
+        Err(error) => {
+            let error = DbErr::Query(RuntimeErr::SqlxError(Arc::new(error)));
+            refusal(error, constraints.into_iter().flatten())
+        }
+    };
+    connection.undo(false);
+    // Whose fault it was is known if there is only one, and does not matter if all are lost.
+    let known = told.len() == 1 || connection.lost();
+    for tell in told {
+        let stop = match known {
+            true => Stop::Refused(refused.clone()),
+            false => Stop::Again("its group failed".to_owned()),
+        };
+        let _ = tell.send(Err(stop)); // the caller may have gone meanwhile
+    }
+    None
+}
+
+fn tell_each(told: Vec<Told>, positions: Vec<Position>) -> Answer {
+    Box::new(move |committed| {
+        for (tell, position) in told.into_iter().zip(positions) {
+            if committed.is_ok() {
+                fail::point(Point::AfterCommit);
+            }
+            let outcome = committed.clone().map(|()| position);
+            let _ = tell.send(outcome.map_err(Stop::Refused)); // the caller may have gone meanwhile
+        }
+    })
 }
 
 impl Connection {

@@ -149,31 +149,38 @@ impl Expect {
     }
 }
 
-/// A unit that only inserts, and tells the journal: the texts of its statements, the journal's last, and all their values.
+/// A unit that only inserts, and tells the journal.
 pub(super) struct Inserts {
+    /// The texts of its statements, that of the journal last: it answers `xid, seq`.
     pub(super) parts: Arc<[String]>,
+    /// All their values.
     pub(super) values: Vec<Value>,
+    /// The unique constraints of all of it.
     pub(super) constraints: Vec<&'static [Constraint]>,
+    /// Rows of the journal.
+    pub(super) rows: usize,
 }
 
 impl Collected {
-    /// As inserts that may share a statement with those of other units, for PostgreSQL; else it is given back.
-    pub(super) fn inserts(mut self) -> Result<Result<Inserts, Self>> {
+    /// As inserts, if there is nothing else: the same for units of the same kind.
+    pub(super) fn inserts(self, backend: DbBackend) -> Result<Option<Inserts>> {
         let only_inserts = self.writes.iter().all(|write| matches!(write, Write::Insert(_)));
-        if !only_inserts || !self.guards.is_empty() || self.appends.len() != 1 {
-            return Ok(Err(self));
-        }
-        let journal = self.appends.pop().map(Append::insert).transpose()?;
+        let (true, [], [append]) = (only_inserts, &*self.guards, &*self.appends) else {
+            return Ok(None);
+        };
+        let rows = append.rows.len();
+        let journal = append.clone().insert()?;
         let (mut parts, mut values) = (Vec::new(), Vec::new());
-        for insert in self.writes.into_iter().chain(journal.map(Write::Insert)) {
-            let statement = insert.build(DbBackend::Postgres);
+        for insert in self.writes.into_iter().chain([journal.into()]) {
+            let statement = insert.build(backend);
             parts.push(statement.sql);
             values.extend(statement.values.unwrap_or(Values(Vec::new())));
         }
-        Ok(Ok(Inserts {
+        Ok((rows > 0).then_some(Inserts {
             parts: parts.into(),
             values,
             constraints: self.constraints,
+            rows,
         }))
     }
 
