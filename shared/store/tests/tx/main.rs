@@ -40,6 +40,7 @@ on_both_engines! {
     units::an_error_rolls_back,
     units::a_panic_rolls_back,
     units::a_unit_that_takes_too_long_rolls_back,
+    units::what_takes_several_statements_happens_whole_or_not_at_all,
     units::a_failed_statement_fails_its_unit,
     together::sixty_at_once,
     together::one_that_is_refused_leaves_its_neighbours,

@@ -37,7 +37,8 @@ async fn skips_a_unit_whose_caller_has_gone() {
     let (go, may_go) = tokio::sync::watch::channel(false);
     let first = tokio::spawn({
         let db = place.db.clone();
-        let unit = async move |_: &Tx| {
+        let unit = async move |tx: &Tx| {
+            tx.execute_unprepared("SELECT 1").await.map_err(db_error)?; // from here on it has the connection
             begun.send_replace(true);
             may_go.clone().wait_for(|go| *go).await.map_err(Error::internal)?;
             Ok(())

@@ -8,6 +8,7 @@ use clientele_store::tx::{self, Done, Mode, Position, Tx};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend};
+use std::time::Duration;
 
 pub(crate) async fn collected_writes_are_committed(place: &mut Place) {
     let committed = place.db.committed();
@@ -133,12 +134,39 @@ pub(crate) async fn a_unit_that_takes_too_long_rolls_back(place: &mut Place) {
         std::future::pending::<()>().await;
         Ok(())
     };
+    let ended = tokio::time::timeout(Duration::from_secs(20), tx::run(&place.db, Mode::Commit, unit)).await;
     assert_eq!(
-        reason(tx::run(&place.db, Mode::Commit, unit).await),
+        reason(ended.expect("a unit has a second")),
         ErrorReason::DatabaseUnavailable
     );
     place.with("b").await;
     assert_eq!(place.names().await, ["b"]);
+}
+
+pub(crate) async fn what_takes_several_statements_happens_whole_or_not_at_all(place: &mut Place) {
+    let id = place.with("a").await;
+    let guarded = async move |tx: &Tx| {
+        tx.guard(rename(id, 1, "b"), CONSTRAINTS);
+        tx.write(insert(Uuid::now_v7(), "b", None), CONSTRAINTS);
+        tx.append(journal(&[(Some(id), "b")]));
+        Ok(())
+    };
+    let without_a_row = async |tx: &Tx| {
+        for name in ["b", "a"] {
+            tx.write(insert(Uuid::now_v7(), name, None), CONSTRAINTS);
+        }
+        Ok(())
+    };
+    let refused = [
+        reason(tx::run(&place.db, Mode::Commit, guarded).await),
+        reason(tx::run(&place.db, Mode::Commit, without_a_row).await),
+    ];
+    assert_eq!(refused, [ErrorReason::ResourceExists; 2]);
+    assert_eq!(
+        (place.names().await, place.account(id).await.version),
+        (vec!["a".to_owned()], 1)
+    );
+    assert_eq!(place.journal().await, ["a"]);
 }
 
 pub(crate) async fn a_failed_statement_fails_its_unit(place: &mut Place) {
