@@ -9,7 +9,7 @@ use clientele_store::journal::{Filter, Journal};
 use clientele_store::tx::{Position, Tx};
 use clientele_store::{Author, Recorded};
 use clientele_testkit::until;
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
 use std::time::Duration;
@@ -147,6 +147,19 @@ pub(crate) async fn the_newest_row_stays_so_that_nothing_counts_from_the_beginni
     assert_eq!(reason(restarted.check_cursor(all[2])).await, None);
 }
 
+pub(crate) async fn a_cursor_from_a_replica_that_has_seen_more_is_good(place: &Place) {
+    let stop = CancellationToken::new();
+    let late = Journal::open(&place.db, stop.clone()).await.unwrap();
+    stop.cancel();
+    let (seen, journal) = (*late.horizon().borrow(), open(place).await);
+    let all = write(place, &journal, 1).await;
+    let horizon = journal.horizon();
+    until(SOON, "the horizon", async || *horizon.borrow() >= all[0]).await;
+    let end = *horizon.borrow();
+    assert!(end > seen && *late.horizon().borrow() == seen);
+    assert_eq!(reason(late.check_cursor(end)).await, None);
+}
+
 pub(crate) async fn many_rows_go_in_several_transactions(place: &Place) {
     let journal = open(place).await;
     write(place, &journal, 1).await;
@@ -164,6 +177,38 @@ pub(crate) async fn many_rows_go_in_several_transactions(place: &Place) {
     retain(place, &journal, all[2048]).await;
     assert_eq!(cursors(place).await, all[1400..]);
     assert_eq!(floor(place).await, all[1399].position);
+}
+
+pub(crate) async fn nothing_goes_unless_the_floor_is_raised(place: &Place) {
+    const LEASE: Duration = Duration::from_millis(200);
+    let journal = open(place).await;
+    let all = write(place, &journal, 3).await;
+    age(place, all[1]).await;
+    let horizon = journal.horizon();
+    until(SOON, "the horizon", async || *horizon.borrow() >= all[2]).await;
+    match place.db.backend() {
+        DbBackend::Postgres => {
+            let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                $$ BEGIN RAISE EXCEPTION 'on purpose'; END $$";
+            place.change(refuse).await;
+            let trigger =
+                "CREATE TRIGGER refuses BEFORE UPDATE ON journal_state FOR EACH ROW EXECUTE FUNCTION refuse()";
+            place.change(trigger).await;
+        }
+        _ => {
+            let trigger = "CREATE TRIGGER refuses BEFORE UPDATE ON journal_state \
+                BEGIN SELECT raise(ABORT, 'on purpose'); END";
+            place.change(trigger).await;
+        }
+    }
+    let stop = CancellationToken::new();
+    jobs::start(&place.db, vec![journal.retention(DAY)], LEASE, &stop);
+    let tries = "SELECT until FROM jobs";
+    until(SOON, "the first try", async || !place.numbers(tries).await.is_empty()).await;
+    let later = place.number(tries).await + 3 * LEASE.as_micros() as i64;
+    until(SOON, "the next tries", async || place.number(tries).await > later).await;
+    stop.cancel();
+    assert_eq!(cursors(place).await, all);
 }
 
 pub(crate) async fn nothing_goes_from_behind_a_row_that_is_younger(place: &Place) {
@@ -186,6 +231,15 @@ pub(crate) async fn rows_of_an_earlier_life_go_without_raising_the_floor(place: 
     place.change("UPDATE journal_state SET epoch = 2").await;
     let journal = open(place).await;
     let all = write(place, &journal, 3).await;
+    let horizon = journal.horizon();
+    until(SOON, "the horizon", async || *horizon.borrow() >= all[4]).await;
+    let beginning = Cursor {
+        epoch: 2,
+        position: Position { xid: 0, seq: 0 },
+    };
+    let end = *horizon.borrow();
+    let told = journal.after(Filter::All, beginning, end, 10).await.unwrap();
+    assert_eq!(told.iter().map(|row| row.cursor()).collect::<Vec<_>>(), all[2..]);
     age(place, earlier[1]).await;
     retain(place, &journal, all[4]).await;
     assert_eq!(cursors(place).await, all[2..]);
@@ -220,6 +274,29 @@ async fn writer(place: &Place) -> PgConnection {
         .connect()
         .await
         .unwrap()
+}
+
+/// On PostgreSQL.
+pub(crate) async fn the_floor_does_not_fall_below_what_another_raised_it_to(place: &Place) {
+    let journal = open(place).await;
+    let all = write(place, &journal, 3).await;
+    age(place, all[1]).await;
+    let horizon = journal.horizon();
+    until(SOON, "the horizon", async || *horizon.borrow() >= all[2]).await;
+    let mut other = writer(place).await;
+    let Position { xid, seq } = all[2].position;
+    let raise = format!("BEGIN; UPDATE journal_state SET floor_xid = {xid}, floor_seq = {seq}");
+    other.execute(sqlx::AssertSqlSafe(raise)).await.unwrap();
+    let stop = CancellationToken::new();
+    jobs::start(&place.db, vec![journal.retention(DAY)], DAY, &stop);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND application_name = 'clientele-org-writer' AND wait_event_type = 'Lock'";
+    until(SOON, "the job waits", async || place.number(waiting).await == 1).await;
+    other.execute("COMMIT").await.unwrap();
+    place.until_done("journal-retention").await;
+    stop.cancel();
+    assert_eq!(cursors(place).await, all[2..]);
+    assert_eq!(floor(place).await, all[2].position);
 }
 
 /// On PostgreSQL.

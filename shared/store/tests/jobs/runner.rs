@@ -102,6 +102,18 @@ pub(crate) async fn a_lease_is_renewed_while_its_job_runs(place: &Place) {
 }
 
 pub(crate) async fn a_replica_that_lost_the_lease_stops_its_run(place: &Place) {
+    let other = match place.db.backend() {
+        DbBackend::Postgres => "gen_random_uuid()",
+        _ => "randomblob(16)",
+    };
+    stops_its_run_after(place, &format!("UPDATE jobs SET holder = {other}")).await;
+}
+
+pub(crate) async fn a_replica_that_can_not_renew_the_lease_stops_its_run(place: &Place) {
+    stops_its_run_after(place, "ALTER TABLE jobs RENAME TO away").await;
+}
+
+async fn stops_its_run_after(place: &Place, change: &str) {
     let (begun, dropped) = (Arc::new(Notify::new()), CancellationToken::new());
     let guard = dropped.clone();
     let tell = begun.clone();
@@ -120,11 +132,7 @@ pub(crate) async fn a_replica_that_lost_the_lease_stops_its_run(place: &Place) {
         &CancellationToken::new(),
     );
     begun.notified().await;
-    let other = match place.db.backend() {
-        DbBackend::Postgres => "gen_random_uuid()",
-        _ => "randomblob(16)",
-    };
-    place.change(&format!("UPDATE jobs SET holder = {other}")).await;
+    place.change(change).await;
     tokio::time::timeout(SOON, dropped.cancelled())
         .await
         .expect("the run must end");
