@@ -7,7 +7,10 @@ use clientele_api::org::{
     CreateOrganizationRequest, GetOrganizationRequest, ListOrganizationsRequest, Organization,
     UpdateOrganizationRequest,
 };
-use clientele_testkit::{Proxy, reason, until};
+use clientele_store::connect::Options;
+use clientele_store::cursor::Cursor;
+use clientele_store::{Db, Journal};
+use clientele_testkit::{Engine, Proxy, reason, until};
 use futures::future::join_all;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -269,4 +272,26 @@ async fn a_database_that_takes_two_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_went_away_unnoticed() {
     survives(Proxy::black_hole, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_was_gone_for_a_moment_soon_tells_its_end_again() {
+    let world = World::start(Engine::Postgres).await;
+    let proxy = Proxy::start(&world.options.url).await;
+    let options = Options {
+        url: proxy.url(&world.options.url),
+        ..world.options.clone()
+    };
+    let db = Db::connect(&options).await.unwrap();
+    let stop = CancellationToken::new();
+    let journal = Journal::open(&db, stop.clone()).await.unwrap();
+    let end = journal.horizon();
+    proxy.black_hole();
+    proxy.restore();
+    world.create(create("late")).await.unwrap();
+    let newest =
+        "SELECT epoch || '.' || xid || '.' || seq AS answer FROM journal ORDER BY epoch DESC, xid DESC LIMIT 1";
+    let newest = Cursor::parse(&world.ask::<String>(newest).await[0]).unwrap();
+    until(RECOVERY, "the end moves on", async || *end.borrow() >= newest).await;
+    stop.cancel();
 }

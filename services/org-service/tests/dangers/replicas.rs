@@ -5,11 +5,12 @@ use crate::{World, create};
 use clientele_api::journal::WatchRequest;
 use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::journal::watch_request::Start;
+use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_store::cursor::Cursor;
-use clientele_testkit::{Database, Engine, Running, reason};
+use clientele_testkit::{Caller, Database, Engine, Running, reason, until};
 use sea_orm::ConnectionTrait;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,42 +44,107 @@ async fn what_another_replica_writes_is_told_even_if_the_wake_up_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_replica_writes_is_told_sooner_than_readers_look_by_themselves() {
+    /// Readers who are not woken look every 250 ms, so this many changes one after the other take them 1750 ms.
+    const ROUNDS: usize = 8;
+    let world = World::start(Engine::Postgres).await;
+    let other = Running::start(&world.service).await;
+    let mut feed = Feed::start_at(JournalServiceClient::new(other.channel().await), &world.operator).await;
+    for attempt in 0..20 {
+        let began = Instant::now();
+        for round in 0..ROUNDS {
+            let organization = world
+                .create(create(&format!("client-{attempt}-{round}")))
+                .await
+                .unwrap();
+            feed.until_told(Duration::from_secs(20), &organization.name).await;
+        }
+        if began.elapsed() < Duration::from_millis(1000) {
+            return;
+        }
+    }
+    panic!("nobody wakes the readers");
+}
+
+/// Where a feed of the whole journal is now.
+async fn end_of_journal(running: &Running, operator: &Caller) -> Cursor {
+    let feed = Feed::start_at(JournalServiceClient::new(running.channel().await), operator).await;
+    Cursor::parse(&feed.cursor).unwrap()
+}
+
+/// Whether a feed goes on from here, or is told that it can't.
+async fn goes_on(running: &Running, operator: &Caller, cursor: Cursor) -> bool {
+    let request = WatchRequest {
+        start: Some(Start::Cursor(cursor.to_string())),
+        ..Default::default()
+    };
+    let mut journal = JournalServiceClient::new(running.channel().await);
+    let Err(status) = journal.watch(operator.request(request)).await else {
+        return true;
+    };
+    let refused = (status.code(), reason(&status));
+    assert_eq!(refused, (Code::OutOfRange, "CURSOR_OUT_OF_RANGE".to_owned()));
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_database_begins_a_new_epoch() {
     let world = World::start(Engine::Postgres).await;
-    let running = world.running;
-    let journal = |running: &Running| {
-        let endpoint = running.endpoint();
-        async move { JournalServiceClient::new(endpoint.connect().await.unwrap()) }
-    };
-    let feed = Feed::start_at(journal(&running).await, &world.operator).await;
-    let old = Cursor::parse(&feed.cursor).unwrap();
-    running.stop().await;
+    let server = "SELECT system_identifier || '/' || timeline_id || '/' || pg_database.oid AS answer \
+        FROM pg_control_system(), pg_control_checkpoint(), pg_database WHERE datname = current_database()";
+    let known = "SELECT cluster AS answer FROM journal_state";
+    assert_eq!(world.ask::<String>(known).await, world.ask::<String>(server).await);
+    let operator = &world.operator;
+    let mut last = end_of_journal(&world.running, operator).await;
+    world.running.stop().await;
 
     // Nothing happened in between: the cursor is good.
     let running = Running::start(&world.service).await;
-    let from = |cursor: &str| {
-        world.operator.request(WatchRequest {
-            start: Some(Start::Cursor(cursor.to_owned())),
-            ..Default::default()
-        })
-    };
-    journal(&running).await.watch(from(&feed.cursor)).await.unwrap();
+    assert!(goes_on(&running, operator, last).await);
     running.stop().await;
 
-    world
-        .database
-        .execute_unprepared("UPDATE journal_state SET cluster = 'other'")
-        .await
-        .unwrap();
-    for _ in 0..2 {
+    // It was of another cluster, of another timeline, another database of the cluster.
+    for (part, other) in [("^[0-9]+", "1"), ("/[0-9]+/", "/0/"), ("[0-9]+$", "1")] {
+        let change = format!("UPDATE journal_state SET cluster = regexp_replace(cluster, '{part}', '{other}')");
+        world.database.execute_unprepared(&change).await.unwrap();
         let running = Running::start(&world.service).await;
-        let status = journal(&running).await.watch(from(&feed.cursor)).await.unwrap_err();
-        assert_eq!(
-            (status.code(), reason(&status).as_str()),
-            (Code::OutOfRange, "CURSOR_OUT_OF_RANGE")
-        );
-        let fresh = Feed::start_at(journal(&running).await, &world.operator).await;
-        assert_eq!(Cursor::parse(&fresh.cursor).unwrap().epoch, old.epoch + 1, "once");
+        assert!(!goes_on(&running, operator, last).await);
+        let first = end_of_journal(&running, operator).await;
+        assert_eq!(first.epoch, last.epoch + 1);
         running.stop().await;
+
+        let running = Running::start(&world.service).await;
+        assert!(goes_on(&running, operator, first).await, "a new epoch begins once");
+        running.stop().await;
+        last = first;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_file_in_place_of_the_database_is_behind_later_cursors() {
+    let world = World::start(Engine::Sqlite).await;
+    let operator = &world.operator;
+    let early = end_of_journal(&world.running, operator).await;
+    world.running.stop().await;
+    world.database.close().await.unwrap();
+    let file = world.options.url.strip_prefix("sqlite://").unwrap();
+    let backup = format!("{file}.backup");
+    std::fs::copy(file, &backup).unwrap();
+
+    let running = Running::start(&world.service).await;
+    let mut organizations = OrganizationServiceClient::new(running.channel().await);
+    let request = world.admin.request(create("bakery"));
+    organizations.create_organization(request).await.unwrap();
+    until(Duration::from_secs(5), "the end moves on", async || {
+        end_of_journal(&running, operator).await > early
+    })
+    .await;
+    let late = end_of_journal(&running, operator).await;
+    running.stop().await;
+
+    std::fs::copy(&backup, file).unwrap();
+    let running = Running::start(&world.service).await;
+    assert!(!goes_on(&running, operator, late).await);
+    assert!(goes_on(&running, operator, early).await);
+    running.stop().await;
 }
