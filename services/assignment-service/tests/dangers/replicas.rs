@@ -189,3 +189,41 @@ async fn what_is_purged_while_two_read_everything_anew_is_not_known() {
     world.knows(kept.iter().cloned()).await;
     second.kill();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_overtaken_by_one_that_begins_anew_begins_anew_too() {
+    let world = World::start().await;
+    let acme = world.feed.create_workspace("acme");
+    let bakery = world
+        .feed
+        .create_organization(acme, "workspaces/acme/organizations/bakery");
+    let replica = Replica::start(&world.service).await;
+    replica.hear(&world).await;
+    let bootstrap = "SELECT bootstrap AS answer FROM follow_cursors";
+    let before = world.ask::<i64>(bootstrap).await[0];
+
+    // Another one has taken a number, and not yet committed it.
+    let options = Options {
+        url: world.service.config.database.expose().clone(),
+        service: "assignment",
+    };
+    let other = connect_to_migrate(&options).await.unwrap();
+    let taken = "BEGIN; UPDATE follow_cursors SET cursor = NULL, bootstrap = bootstrap + 1";
+    other.execute_unprepared(taken).await.unwrap();
+    let bakery = world
+        .feed
+        .update(acme, &bakery, |bakery| bakery.set_state(State::Suspended));
+    let waiting = "SELECT count(*) AS answer FROM pg_stat_activity WHERE datname = current_database() \
+        AND application_name = 'clientele-assignment-writer' AND wait_event_type = 'Lock'";
+    let limit = Duration::from_secs(10);
+    until(limit, "the follower waits", async || {
+        world.ask::<i64>(waiting).await == [1]
+    })
+    .await;
+    other.execute_unprepared("COMMIT").await.unwrap();
+
+    replica.hear(&world).await;
+    world.knows([bakery]).await;
+    assert_eq!(world.ask::<i64>(bootstrap).await, [before + 2]);
+    replica.kill();
+}

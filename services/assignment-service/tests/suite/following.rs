@@ -5,9 +5,11 @@ use clientele_api::assignment::{CreateAgentRequest, DenialReason, ListAgentsRequ
 use clientele_api::journal::{Change, ChangeKind, ListEntriesRequest};
 use clientele_api::org::Organization;
 use clientele_api::org::organization::State;
-use clientele_testkit::{Caller, on_both_engines};
+use clientele_store::connect::{Options, connect_to_migrate};
+use clientele_testkit::{Caller, Engine, on_both_engines, until};
 use prost::Name;
 use prost_types::Any;
+use sea_orm::ConnectionTrait;
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -271,6 +273,45 @@ async fn reading_much_anew_sweeps_nothing_that_is_still_there() {
                 DenialReason::NotAssigned
             );
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_written_is_told_again() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_agent("anna").await;
+        let options = Options {
+            url: world.database.url.clone(),
+            service: "assignment",
+        };
+        let database = connect_to_migrate(&options).await.unwrap();
+        let (refuse, allow) = match engine {
+            Engine::Sqlite => (
+                "CREATE TRIGGER refuses BEFORE INSERT ON projection_organizations \
+                 BEGIN SELECT raise(ABORT, 'on purpose'); END",
+                "DROP TRIGGER refuses",
+            ),
+            Engine::Postgres => (
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'on purpose'; END $$; \
+                 CREATE TRIGGER refuses BEFORE INSERT ON projection_organizations \
+                 FOR EACH ROW EXECUTE FUNCTION refuse()",
+                "DROP TRIGGER refuses ON projection_organizations",
+            ),
+        };
+        database.execute_unprepared(refuse).await.unwrap();
+        let streams = world.feed.opened();
+        world.feed.create_organization(world.acme, BAKERY);
+        let (feed, limit) = (world.feed.clone(), Duration::from_secs(10));
+        until(limit, "another try", async move || feed.opened() > streams).await;
+        database.execute_unprepared(allow).await.unwrap();
+        let began = Instant::now();
+        while world.check("anna").await.is_err() {
+            assert!(began.elapsed() < limit, "the bakery must become known");
+        }
+        database.close().await.unwrap();
     })
     .await;
 }

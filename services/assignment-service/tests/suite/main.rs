@@ -43,7 +43,7 @@ struct World {
     admin: Caller,
     member: Caller,
     service: Caller,
-    _database: Database,
+    database: Database,
 }
 
 impl World {
@@ -66,7 +66,7 @@ impl World {
             member: Caller::with(tokens.staff("acme", StaffRole::Member)),
             service: Caller::with(tokens.service("runtime")),
             tokens,
-            _database: database,
+            database,
         };
         world.hear().await;
         world
