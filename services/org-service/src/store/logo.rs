@@ -229,6 +229,8 @@ fn unavailable(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
+    use std::thread;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -247,5 +249,27 @@ mod tests {
             remove_if_older(path, DAY).unwrap();
         }
         assert_eq!(names_in(folder.path()).unwrap(), ["new"]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_again_while_it_is_removed_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (&folder.path().join("logo"), &folder.path().join("new"));
+        let begin = &Barrier::new(2);
+        for _ in 0..2_000 {
+            fs::write(path, "logo").unwrap();
+            let file = File::open(path).unwrap();
+            file.set_modified(SystemTime::now() - 2 * DAY).unwrap();
+            fs::write(new, "logo").unwrap();
+            thread::scope(|threads| {
+                threads.spawn(|| {
+                    begin.wait();
+                    fs::rename(new, path).unwrap();
+                });
+                begin.wait();
+                remove_if_older(path, DAY).unwrap();
+            });
+            assert!(path.exists());
+        }
     }
 }
