@@ -356,8 +356,8 @@ async fn cursors_of_another_life_or_of_nothing_are_refused() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         for (cursor, code, expected) in [
-            ("2.1.1", Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
-            ("0.1.1", Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
+            ("2.0.1", Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
+            ("0.0.1", Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
             ("1.9000000000000000000.1", Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
             ("yesterday", Code::InvalidArgument, "INVALID_FIELDS"),
         ] {
