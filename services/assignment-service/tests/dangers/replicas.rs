@@ -7,6 +7,7 @@ use clientele_api::assignment::agent_service_client::AgentServiceClient;
 use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::org::Organization;
 use clientele_api::org::organization::State;
+use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{Caller, Engine, OrgFeed, Running, seed, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -192,7 +193,7 @@ async fn what_is_purged_while_two_read_everything_anew_is_not_known() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_is_overtaken_by_one_that_begins_anew_begins_anew_too() {
-    let world = World::start().await;
+    let world = World::start(Engine::Postgres).await;
     let acme = world.feed.create_workspace("acme");
     let bakery = world
         .feed

@@ -165,8 +165,9 @@ impl Lane {
         let mut connection = connection.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?;
         let reply = connection.send(statement).await;
         let reply = reply.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
-        if !matches!(&reply, Err(error) if Fault::of(error) == Fault::Lost) {
-            self.connections.put_back(connection);
+        match &reply {
+            Err(error) if Fault::of(error) == Fault::Lost => self.connections.forget(),
+            _ => self.connections.put_back(connection),
         }
         reply
     }

@@ -122,10 +122,11 @@ impl Writers {
     }
 
     fn put_back(&self, session: Session) {
-        if session.sound()
-            && let Engine::Postgres(connection) = session.engine
-        {
-            self.connections.put_back(connection.connection);
+        let (sound, lost) = (session.sound(), session.lost());
+        match session.engine {
+            Engine::Postgres(connection) if sound => self.connections.put_back(connection.connection),
+            _ if lost => self.connections.forget(),
+            _ => {}
         }
     }
 }

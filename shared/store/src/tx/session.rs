@@ -75,6 +75,13 @@ impl Session {
         known && ended && !self.half_way
     }
 
+    /// Whether the connection was lost.
+    pub(super) fn lost(&self) -> bool {
+        self.failure
+            .as_ref()
+            .is_some_and(|failure| Fault::of(failure) == Fault::Lost)
+    }
+
     /// Whether anything was asked of a session without a connection.
     pub(super) fn asked(&self) -> bool {
         self.failure.is_some() || self.half_way
