@@ -56,7 +56,12 @@ impl Data {
 
     /// The URL of a service's database.
     pub(crate) fn database(&self, service: &str) -> String {
-        format!("sqlite://{}", self.0.join(format!("{service}.db")).display())
+        format!("sqlite://{}", self.database_file(service).display())
+    }
+
+    /// The file of a service's database.
+    pub(crate) fn database_file(&self, service: &str) -> PathBuf {
+        self.0.join(format!("{service}.db"))
     }
 
     /// The folder of logos.

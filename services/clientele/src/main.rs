@@ -1,6 +1,7 @@
 //! clientele: all three services in one process, and the operator's command.
 
 mod data;
+mod restore;
 mod serve;
 
 use anyhow::{Result, ensure};
@@ -9,6 +10,7 @@ use clientele_service::cli;
 use clientele_service::config::duration;
 use clientele_service::token::Role;
 use data::Data;
+use restore::Restore;
 use serve::Serve;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ enum Command {
         #[arg(long, default_value = "720m", value_parser = duration)]
         lifetime: Duration,
     },
+    /// Puts a backup in the place of a service's database, while clientele does not run.
+    Restore(Restore),
 }
 
 fn main() -> ExitCode {
@@ -75,5 +79,6 @@ async fn run(cli: Cli) -> Result<()> {
             let token = Data::of(&cli.data)?.mint(&subject, role, workspace.as_deref(), lifetime)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }
+        Some(Command::Restore(restore)) => restore.run(&Data::of(&cli.data)?).await,
     }
 }

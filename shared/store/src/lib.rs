@@ -13,6 +13,7 @@ pub mod names;
 pub mod page;
 mod postgres;
 pub mod read;
+pub mod restore;
 mod tasks;
 pub mod tx;
 

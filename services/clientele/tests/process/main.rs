@@ -6,6 +6,7 @@ mod crash;
 mod daily;
 mod followers;
 mod release;
+mod restore;
 mod shutdown;
 mod telemetry;
 mod trace;

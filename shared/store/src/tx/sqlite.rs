@@ -26,7 +26,7 @@ use tracing::Instrument;
 /// Units in one transaction, at most.
 const BATCH: usize = 64;
 /// Units in one call, at most: each number of them is a prepared statement of its own.
-const GROUP: usize = 16;
+const GROUP: usize = 32;
 /// Units that wait, at most.
 const QUEUE: usize = 1_024;
 /// How long a unit waits for its place in a full queue.
