@@ -2,10 +2,7 @@
 
 use crate::AllInOne;
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
-use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
-use clientele_api::org::{
-    CreateOrganizationRequest, CreateWorkspaceRequest, ListOrganizationsRequest, Organization, Workspace,
-};
+use clientele_api::org::{CreateOrganizationRequest, ListOrganizationsRequest, Organization};
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -33,17 +30,7 @@ async fn a_killed_process_has_kept_what_it_acknowledged_and_a_repetition_happens
     let folder = tempfile::tempdir().unwrap();
     let first = AllInOne::start(folder.path());
     let operator = AllInOne::operator(folder.path());
-    let workspace = Some(Workspace {
-        display_name: Some("Acme".into()),
-        ..Default::default()
-    });
-    let create = CreateWorkspaceRequest {
-        workspace_id: "acme".into(),
-        workspace,
-        ..Default::default()
-    };
-    let mut workspaces = WorkspaceServiceClient::new(first.channel(0).await);
-    workspaces.create_workspace(operator.request(create)).await.unwrap();
+    first.create_workspace(&operator).await;
 
     // Each client writes until the server is gone, and then tells what it sent last, whose outcome it does not know.
     let (told, mut hears) = mpsc::unbounded_channel();

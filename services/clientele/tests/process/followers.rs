@@ -2,10 +2,9 @@
 
 use crate::AllInOne;
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
-use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{
-    CreateOrganizationRequest, CreateWorkspaceRequest, Organization, ResumeOrganizationRequest,
-    SuspendOrganizationRequest, UpdateOrganizationRequest, Workspace,
+    CreateOrganizationRequest, Organization, ResumeOrganizationRequest, SuspendOrganizationRequest,
+    UpdateOrganizationRequest,
 };
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{Caller, seed, until};
@@ -108,17 +107,7 @@ async fn killed_followers_know_what_their_source_knows() {
     let data = folder.path();
     let mut running = AllInOne::start(data);
     let operator = AllInOne::operator(data);
-    let workspace = Some(Workspace {
-        display_name: Some("Acme".into()),
-        ..Default::default()
-    });
-    let create = CreateWorkspaceRequest {
-        workspace_id: "acme".into(),
-        workspace,
-        ..Default::default()
-    };
-    let mut workspaces = WorkspaceServiceClient::new(running.channel(0).await);
-    workspaces.create_workspace(operator.request(create)).await.unwrap();
+    running.create_workspace(&operator).await;
 
     for round in 0..KILLS {
         let (told, mut hears) = mpsc::unbounded_channel();

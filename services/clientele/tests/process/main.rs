@@ -11,6 +11,8 @@ mod shutdown;
 mod telemetry;
 mod trace;
 
+use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
+use clientele_api::org::{CreateWorkspaceRequest, Workspace};
 use clientele_testkit::{Caller, until};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -93,6 +95,20 @@ impl AllInOne {
     }
 
     /// Ctrl-C. The clients must go on meanwhile: they close their connections when the server asks them to.
+    /// Creates the workspace `acme`.
+    async fn create_workspace(&self, operator: &Caller) {
+        let create = CreateWorkspaceRequest {
+            workspace_id: "acme".into(),
+            workspace: Some(Workspace {
+                display_name: Some("Acme".into()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut workspaces = WorkspaceServiceClient::new(self.channel(0).await);
+        workspaces.create_workspace(operator.request(create)).await.unwrap();
+    }
+
     async fn interrupt(self) {
         let (status, _, log) = self.end("-INT", Duration::from_secs(10)).await;
         assert!(status.success(), "{status}: {log}");

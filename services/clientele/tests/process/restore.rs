@@ -8,8 +8,7 @@ use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
-use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
-use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
+use clientele_api::org::{CreateOrganizationRequest, Organization};
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{Caller, reason, until};
 use sea_orm::ConnectionTrait;
@@ -84,16 +83,7 @@ async fn a_restored_database_is_another_life_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let running = AllInOne::start(folder.path());
     let operator = AllInOne::operator(folder.path());
-    let acme = CreateWorkspaceRequest {
-        workspace_id: "acme".into(),
-        workspace: Some(Workspace {
-            display_name: Some("Acme".into()),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let mut workspaces = WorkspaceServiceClient::new(running.channel(0).await);
-    workspaces.create_workspace(operator.request(acme)).await.unwrap();
+    running.create_workspace(&operator).await;
     create(&running, &operator, "bakery").await;
 
     let backup = folder.path().join("backup.db");

@@ -6,11 +6,7 @@ use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{InitialState, WatchRequest, WatchResponse};
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
-use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
-use clientele_api::org::{
-    CreateOrganizationRequest, CreateWorkspaceRequest, GetLogoContentRequest, Organization, UpdateLogoRequest,
-    Workspace,
-};
+use clientele_api::org::{CreateOrganizationRequest, GetLogoContentRequest, Organization, UpdateLogoRequest};
 use clientele_testkit::{Caller, reason};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -33,20 +29,6 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A picture of one pixel.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\xdac`\0\0\0\x02\0\x01\xe5'\xde\xfc\0\0\0\0IEND\xaeB`\x82";
-
-async fn create_workspace(running: &AllInOne, operator: &Caller) {
-    let workspace = Some(Workspace {
-        display_name: Some("Acme".into()),
-        ..Default::default()
-    });
-    let create = CreateWorkspaceRequest {
-        workspace_id: "acme".into(),
-        workspace,
-        ..Default::default()
-    };
-    let mut workspaces = WorkspaceServiceClient::new(running.channel(0).await);
-    workspaces.create_workspace(operator.request(create)).await.unwrap();
-}
 
 fn organization() -> CreateOrganizationRequest {
     let organization = Some(Organization {
@@ -148,7 +130,7 @@ async fn what_was_acknowledged_is_kept_and_streams_go_on_from_their_cursor() {
     let folder = tempfile::tempdir().unwrap();
     let first = AllInOne::start(folder.path());
     let operator = AllInOne::operator(folder.path());
-    create_workspace(&first, &operator).await;
+    first.create_workspace(&operator).await;
     let mut watching = watch(&first, &operator, None).await;
     let watched: tokio::task::JoinHandle<(Vec<String>, Status)> = tokio::spawn(async move {
         let mut seen = Vec::new();
@@ -187,7 +169,7 @@ async fn calls_that_get_no_grace_are_told_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let first = AllInOne::start_with(folder.path(), &["--grace", "0s"]);
     let operator = AllInOne::operator(folder.path());
-    create_workspace(&first, &operator).await;
+    first.create_workspace(&operator).await;
     let writes = Writes::begin(&first, &operator).await;
     let (status, _, log) = first.end("-TERM", MARGIN).await;
     assert!(status.code().is_some_and(|code| code <= 1), "{status}: {log}"); // 1: calls were in flight
@@ -204,7 +186,7 @@ async fn clients_that_stall_hold_it_no_longer_than_the_grace() {
     let folder = tempfile::tempdir().unwrap();
     let running = AllInOne::start_with(folder.path(), &["--grace", "1s"]);
     let operator = AllInOne::operator(folder.path());
-    create_workspace(&running, &operator).await;
+    running.create_workspace(&operator).await;
 
     // Takes a byte of the stream and reads no more.
     let narrow = Endpoint::from_shared(running.addresses[0].clone()).unwrap();
@@ -258,7 +240,7 @@ async fn a_disk_that_does_not_answer_does_not_hold_it() {
     let folder = tempfile::tempdir().unwrap();
     let running = AllInOne::start(folder.path());
     let operator = AllInOne::operator(folder.path());
-    create_workspace(&running, &operator).await;
+    running.create_workspace(&operator).await;
     let mut client = OrganizationServiceClient::new(running.channel(0).await);
     let created = client
         .create_organization(operator.request(organization()))
