@@ -184,6 +184,8 @@ impl Options {
                 .pragma("cache_size", "-16000")
                 .pragma("mmap_size", "268435456")
                 .pragma("temp_store", "memory")
+                // 16 MiB: a page that many batches change is brought to the database once.
+                .pragma("wal_autocheckpoint", "4096")
                 // Each statement of the writer exists with and without what rides on it.
                 .statement_cache_capacity(512)
                 .disable_statement_logging();
