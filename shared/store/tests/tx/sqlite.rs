@@ -48,7 +48,13 @@ async fn skips_a_unit_whose_caller_has_gone() {
     has_begun.clone().wait_for(|begun| *begun).await.unwrap();
     let mut gone = Box::pin(tx::run(&place.db, Mode::Commit, create(Uuid::now_v7(), "a")));
     assert!(futures::poll!(&mut gone).is_pending());
-    drop(gone);
+    let asks = async |tx: &Tx| {
+        let insert = insert(Uuid::now_v7(), "c", None);
+        tx.execute(&insert).await.map(drop).map_err(db_error)
+    };
+    let mut gone_too = Box::pin(tx::run(&place.db, Mode::Commit, asks));
+    assert!(futures::poll!(&mut gone_too).is_pending());
+    drop((gone, gone_too));
     go.send_replace(true);
     first.await.unwrap().unwrap();
     place.with("b").await;
