@@ -7,6 +7,7 @@ use super::Position;
 use super::fault::{Fault, draining, outcome_unknown, unavailable};
 use super::session::{Reply, Stop};
 use super::write::Inserts;
+use crate::Constraint;
 use crate::fail::{self, Point};
 use crate::postgres::Connections;
 use clientele_api::Error;
@@ -65,8 +66,8 @@ impl Group {
         }
     }
 
-    /// Writes the rows; answers where the last one of the journal stands. [`Stop::Again`]: run the unit by itself.
-    pub(super) async fn write(&self, inserts: Inserts) -> Result<Position, Stop> {
+    /// Writes the rows; answers where that of the journal stands. [`Stop::Again`]: run the unit by itself.
+    pub(super) async fn insert(&self, inserts: Inserts) -> Result<Position, Stop> {
         let (answer, answered) = oneshot::channel();
         let refused = match self.queue.send_timeout(Waiting { inserts, answer }, ENTER).await {
             Ok(()) => {
@@ -104,9 +105,9 @@ impl Lane {
             while let Some(first) = waiting.first() {
                 let parts = Arc::clone(&first.inserts.parts);
                 let alike = |unit: &mut Waiting| unit.inserts.parts == parts;
-                let group: Vec<Waiting> = waiting.extract_if(.., alike).collect();
+                let group = waiting.extract_if(.., alike);
                 // One whose caller has gone is skipped.
-                let group: Vec<Waiting> = group.into_iter().filter(|unit| !unit.answer.is_closed()).collect();
+                let group: Vec<Waiting> = group.filter(|unit| !unit.answer.is_closed()).collect();
                 if !group.is_empty() {
                     self.write(&parts, group).await;
                 }
@@ -114,7 +115,7 @@ impl Lane {
         }
     }
 
-    /// Takes what is queued, at least one; false: it is closed, and empty.
+    /// Takes what is queued, at least one; false: it is closed, and empty. The other lanes wait for their turn.
     async fn wait(&self, waiting: &mut Vec<Waiting>) -> bool {
         let mut queue = self.queue.lock().await;
         loop {
@@ -174,7 +175,7 @@ impl Lane {
 }
 
 /// What follows for each unit from a statement that failed.
-fn stop(error: &DbErr, units: usize, constraints: &[&'static [crate::Constraint]]) -> Stop {
+fn stop(error: &DbErr, units: usize, constraints: &[&'static [Constraint]]) -> Stop {
     let fault = Fault::of(error);
     let sent = !matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_));
     match fault {
@@ -186,14 +187,14 @@ fn stop(error: &DbErr, units: usize, constraints: &[&'static [crate::Constraint]
     }
 }
 
-/// Where the last row of each unit stands.
+/// Where the row of each unit stands.
 fn positions(reply: &Reply, units: usize) -> Result<Vec<Position>, DbErr> {
     let mut positions = vec![None; units];
     for row in &reply.rows {
         let unit = if units == 1 { 0 } else { row.try_get_by_index::<i32>(2)? };
         let position = usize::try_from(unit).ok().and_then(|unit| positions.get_mut(unit));
         let position = position.ok_or_else(|| DbErr::Custom(format!("no unit {unit}")))?;
-        *position = Some(Position::read(row)?).max(*position);
+        *position = Some(Position::read(row)?);
     }
     let all: Option<Vec<Position>> = positions.into_iter().collect();
     all.ok_or_else(|| DbErr::Custom("a unit without a row of the journal".to_owned()))

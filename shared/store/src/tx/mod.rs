@@ -100,7 +100,7 @@ where
         && let Some((value, inserts)) = Tx::run_apart(db.backend(), unit.clone()).await?
     {
         let written = match db.writing() {
-            Writing::Postgres(writers) => writers.insert(inserts).await,
+            Writing::Postgres(writers) => writers.group.insert(inserts).await,
             Writing::Sqlite(writer) => writer.insert(inserts).await,
         };
         match written {

@@ -3,8 +3,7 @@
 use super::fault::{draining, unavailable};
 use super::group::Group;
 use super::session::{Engine, Reply, Session, Stop};
-use super::write::Inserts;
-use super::{Done, Mode, Position, TxFn, run_on};
+use super::{Done, Mode, TxFn, run_on};
 use crate::fail::{self, Point};
 use crate::postgres::{self, Connections};
 use clientele_api::{Error, Result};
@@ -26,7 +25,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub(crate) struct Writers {
     connections: Arc<Connections>,
     commits: watch::Sender<u64>,
-    group: Group,
+    /// For units that only insert.
+    pub(super) group: Group,
 }
 
 /// A connection, and where its transaction is.
@@ -67,11 +67,6 @@ impl Writers {
             connections,
             commits,
         }
-    }
-
-    /// Writes the rows of a unit that only inserts; answers where its last one of the journal stands.
-    pub(super) async fn insert(&self, inserts: Inserts) -> Result<Position, Stop> {
-        self.group.write(inserts).await
     }
 
     /// Refuses further units, waits for those that have begun, and closes the connections.

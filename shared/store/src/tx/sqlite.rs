@@ -134,8 +134,7 @@ impl Writer {
         Ok(Self { jobs, closing, ended })
     }
 
-    /// Writes the rows of a unit that only inserts; answers where its last one of the journal stands. [`Stop::Again`]: run it by
-    /// itself.
+    /// Writes the rows of a unit that only inserts; answers where that of the journal stands. [`Stop::Again`]: run it by itself.
     pub(super) async fn insert(&self, inserts: Inserts) -> Result<Position, Stop> {
         let (answer, answered) = oneshot::channel();
         self.enter(Job::Inserts(inserts, answer)).await.map_err(Stop::Refused)?;
@@ -251,18 +250,17 @@ async fn run_batch(
 /// Writes the rows of several units of one kind in one call. If that fails, nothing of it is left, and they are told so at once.
 async fn insert_group(connection: &mut Connection, group: Vec<(Inserts, Told)>) -> Option<Answer> {
     let (mut calls, mut values, mut told) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut constraints, mut rows) = (Vec::new(), 1);
+    let mut constraints = Vec::new();
     for (unit, tell) in group {
         calls.push(unit.parts.join("; "));
         values.extend(unit.values);
-        (constraints, rows) = (unit.constraints, unit.rows); // those of one kind have the same
+        constraints = unit.constraints; // those of one kind have the same
         told.push(tell);
     }
     let statement = Statement::from_sql_and_values(DbBackend::Sqlite, calls.join("; "), values);
     let refused = match connection.send(statement).await {
         Ok(reply) => {
-            let last_ones = reply.rows.chunks(rows).filter_map(<[_]>::last);
-            let positions: Vec<Position> = last_ones.filter_map(|row| Position::read(row).ok()).collect();
+            let positions: Vec<Position> = reply.rows.iter().map_while(|row| Position::read(row).ok()).collect();
             if positions.len() == told.len() {
                 told.iter().for_each(|_| fail::point(Point::BeforeCommit));
                 connection.keep(true);

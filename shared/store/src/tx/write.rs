@@ -149,7 +149,10 @@ impl Expect {
     }
 }
 
-/// A unit that only inserts, and tells the journal.
+/// The most statements of a unit that may share: of larger ones each size would be a text of its own, and little is gained.
+const PARTS: usize = 4;
+
+/// A unit that only inserts, and tells the journal in one row.
 pub(super) struct Inserts {
     /// The texts of its statements, that of the journal last: it answers `xid, seq`.
     pub(super) parts: Arc<[String]>,
@@ -157,18 +160,18 @@ pub(super) struct Inserts {
     pub(super) values: Vec<Value>,
     /// The unique constraints of all of it.
     pub(super) constraints: Vec<&'static [Constraint]>,
-    /// Rows of the journal.
-    pub(super) rows: usize,
 }
 
 impl Collected {
-    /// As inserts, if there is nothing else: the same for units of the same kind.
+    /// As inserts, if there is nothing else and they are few: the same texts for units of the same kind.
     pub(super) fn inserts(self, backend: DbBackend) -> Result<Option<Inserts>> {
         let only_inserts = self.writes.iter().all(|write| matches!(write, Write::Insert(_)));
         let (true, [], [append]) = (only_inserts, &*self.guards, &*self.appends) else {
             return Ok(None);
         };
-        let rows = append.rows.len();
+        if append.rows.len() != 1 || self.writes.len() >= PARTS {
+            return Ok(None);
+        }
         let journal = append.clone().insert()?;
         let (mut parts, mut values) = (Vec::new(), Vec::new());
         for insert in self.writes.into_iter().chain([journal.into()]) {
@@ -176,11 +179,10 @@ impl Collected {
             parts.push(statement.sql);
             values.extend(statement.values.unwrap_or(Values(Vec::new())));
         }
-        Ok((rows > 0).then_some(Inserts {
+        Ok(Some(Inserts {
             parts: parts.into(),
             values,
             constraints: self.constraints,
-            rows,
         }))
     }
 
