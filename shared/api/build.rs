@@ -4,13 +4,26 @@ use anyhow::{Context as _, Result, bail};
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
 };
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The option's name in the descriptors.
 const ACCESS: &str = "clientele.policy.v1.access";
 /// Verbs of methods that change nothing; every other method needs a request id.
-const READS: &[&str] = &["Get", "BatchGet", "List", "Search", "Check", "BatchCheck", "Watch"];
+const READS: &[&str] = &[
+    "Get",
+    "BatchGet",
+    "List",
+    "Search",
+    "Check",
+    "BatchCheck",
+    "Test",
+    "Watch",
+];
+
+/// A new resource whose id is its uid has no name yet either.
+const NAMED_BY_UID: &str = "if self.version == 1 && self.name.ends_with(&self.uid) { self.name.clear(); }";
 
 fn main() -> Result<()> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
@@ -89,15 +102,22 @@ impl Methods {
         {
             methods.resource(&message)?;
         }
+        let answers: BTreeMap<String, MessageDescriptor> = pool
+            .services()
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
+            .filter(|method| method.input().get_field_by_name("validate_only").is_some())
+            .map(|method| (method.output().full_name().to_owned(), method.output()))
+            .filter(|(_, answer)| answer.package_name().starts_with("clientele.") && !is_resource(answer))
+            .collect();
+        for answer in answers.values() {
+            methods.answer(answer)?;
+        }
         Ok(methods)
     }
 
     /// A message with name, uid and version is a resource.
     fn resource(&mut self, message: &MessageDescriptor) -> Result<()> {
-        if !["name", "uid", "version"]
-            .iter()
-            .all(|field| message.get_field_by_name(field).is_some())
-        {
+        if !is_resource(message) {
             return Ok(());
         }
         let rust = rust_path(message);
@@ -106,7 +126,33 @@ impl Methods {
         write!(
             self.impls,
             "impl Resource for {rust} {{ fn name(&self) -> &str {{ &self.name }} fn uid(&self) -> &str {{ &self.uid }} fn version(&self) -> i64 {{ self.version }} }}
-             impl Preview for {rust} {{ fn conceal(&mut self) {{ self.uid.clear(); self.etag.clear(); {conceal} }} }}\n"
+             impl Preview for {rust} {{ fn conceal(&mut self) {{ {NAMED_BY_UID} self.uid.clear(); self.etag.clear(); {conceal} }} }}\n"
+        )?;
+        Ok(())
+    }
+
+    /// The answer of a mutation that is no resource may hold some.
+    fn answer(&mut self, message: &MessageDescriptor) -> Result<()> {
+        let mut conceal = String::new();
+        for field in message.fields() {
+            let name = field.name();
+            match field.kind() {
+                Kind::Message(inner) if is_resource(&inner) && field.is_list() => {
+                    write!(conceal, "self.{name}.iter_mut().for_each(Preview::conceal);")?;
+                }
+                Kind::Message(inner) if is_resource(&inner) => {
+                    write!(
+                        conceal,
+                        "if let Some({name}) = &mut self.{name} {{ {name}.conceal(); }}"
+                    )?;
+                }
+                _ => {}
+            }
+        }
+        let rust = rust_path(message);
+        writeln!(
+            self.impls,
+            "impl Preview for {rust} {{ fn conceal(&mut self) {{ {conceal} }} }}"
         )?;
         Ok(())
     }
@@ -235,6 +281,13 @@ impl Methods {
     }
 }
 
+/// A message with name, uid and version is a resource.
+fn is_resource(message: &MessageDescriptor) -> bool {
+    ["name", "uid", "version"]
+        .iter()
+        .all(|field| message.get_field_by_name(field).is_some())
+}
+
 /// Whether the name is this verb, or this verb and a noun.
 fn is_verb(name: &str, verb: &str) -> bool {
     name.strip_prefix(verb)
@@ -279,7 +332,6 @@ fn table_row(method: &MethodDescriptor, access: &DynamicMessage, names: &[NameFi
         3 => "Some(StaffRole::Owner)",
         other => bail!("role {other} is unknown"),
     };
-    let permission = Some(text(access, "permission")).filter(|permission| !permission.is_empty());
     let flag = |name| {
         access
             .get_field_by_name(name)
@@ -308,8 +360,9 @@ fn table_row(method: &MethodDescriptor, access: &DynamicMessage, names: &[NameFi
         })
         .collect::<String>();
     Ok(format!(
-        "Method {{ path: {:?}, names: &[{names}], role: {role}, permission: {permission:?}, client_paths: &{:?}, service: {}, public: {}, deadline: {deadline} }},\n",
+        "Method {{ path: {:?}, names: &[{names}], role: {role}, permissions: &{:?}, client_paths: &{:?}, service: {}, public: {}, deadline: {deadline} }},\n",
         path(method),
+        texts(access, "permissions"),
         texts(access, "client_paths"),
         flag("service"),
         flag("public"),
@@ -330,10 +383,15 @@ fn texts(message: &DynamicMessage, field: &str) -> Vec<String> {
 }
 
 fn level(names: &[NameField]) -> &'static str {
-    if names.iter().any(|name| name.optional || name.patterns.len() > 1) {
-        "Any"
-    } else if names.iter().any(|name| name.patterns[0].contains("/organizations/")) {
+    let sure = |name: &&NameField| !name.optional && name.patterns.len() == 1;
+    if names
+        .iter()
+        .filter(sure)
+        .any(|name| name.patterns[0].contains("/organizations/"))
+    {
         "Organization"
+    } else if !names.iter().all(|name| sure(&name)) {
+        "Any"
     } else if names.is_empty() {
         "Platform"
     } else {

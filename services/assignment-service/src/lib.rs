@@ -60,6 +60,7 @@ impl Service for AssignmentService {
             admission,
             journal,
             reader,
+            ..
         } = foundation;
         let app = App {
             journal: journal.clone(),

@@ -48,7 +48,7 @@ impl Data {
         }
         let key = data.key()?;
         data.write("keys/jwks.json", &key.jwks().to_string())?;
-        let roles = ["operator", "owner", "admin", "member", "service"];
+        let roles = ["operator", "owner", "admin", "member", "service", "user"];
         let issuers = json!([{ "issuer": ISSUER, "jwks": "keys/jwks.json", "algorithms": ["EdDSA"], "roles": roles }]);
         data.write("issuers.json", &format!("{issuers:#}\n"))?;
         Ok(data)
@@ -96,18 +96,19 @@ impl Data {
         Ok(())
     }
 
-    /// Mints a token.
+    /// Mints a token; the workspace is of staff, the organization of client users.
     pub(crate) fn mint(
         &self,
         subject: &str,
         role: Role,
-        workspace: Option<&str>,
+        workspace: Option<String>,
+        organization: Option<String>,
         lifetime: Duration,
     ) -> Result<String> {
-        let claims = Claims::new(ISSUER, subject, role);
-        let claims = match workspace {
-            Some(workspace) => claims.in_workspace(workspace),
-            None => claims,
+        let claims = Claims {
+            workspace,
+            organization,
+            ..Claims::new(ISSUER, subject, role)
         };
         Ok(self.key()?.mint(&claims, lifetime))
     }

@@ -40,7 +40,10 @@ enum Command {
         /// The id of the workspace whose staff the bearer is; for owner, admin and member.
         #[arg(long)]
         workspace: Option<String>,
-        /// Who its bearer is: the journal names it.
+        /// The uid of the organization that the bearer is a member of; for user.
+        #[arg(long)]
+        organization: Option<String>,
+        /// Who its bearer is: the journal names it. For user, the user's uid.
         #[arg(long)]
         subject: Option<String>,
         /// How long it is good, as in `90s`, `15m`, or seconds.
@@ -67,6 +70,7 @@ async fn run(cli: Cli) -> Result<()> {
         Some(Command::Token {
             role,
             workspace,
+            organization,
             subject,
             lifetime,
         }) => {
@@ -75,8 +79,12 @@ async fn run(cli: Cli) -> Result<()> {
                 staff == workspace.is_some(),
                 "--workspace goes with --role owner, admin and member, and with no other"
             );
+            ensure!(
+                (role == Role::User) == organization.is_some() && (role != Role::User || subject.is_some()),
+                "--organization and --subject, both uids, go with --role user; --organization with no other"
+            );
             let subject = subject.unwrap_or_else(|| format!("{role:?}").to_lowercase());
-            let token = Data::of(&cli.data)?.mint(&subject, role, workspace.as_deref(), lifetime)?;
+            let token = Data::of(&cli.data)?.mint(&subject, role, workspace, organization, lifetime)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }
         Some(Command::Restore(restore)) => restore.run(&Data::of(&cli.data)?).await,

@@ -6,6 +6,7 @@ pub mod grpc;
 pub mod migrations;
 pub mod store;
 
+use anyhow::Context as _;
 use clap::Args;
 use clientele_api::org::organization_service_server::OrganizationServiceServer;
 use clientele_api::org::workspace_service_server::WorkspaceServiceServer;
@@ -13,6 +14,7 @@ use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
 use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
+use clientele_service::standing;
 use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
@@ -51,7 +53,11 @@ impl Service for OrgService {
     const SNAPSHOTS: &'static [SnapshotPage] = &[
         snapshots::<store::workspace::Entity>,
         snapshots::<store::organization::Entity>,
+        snapshots::<store::user::Entity>,
+        snapshots::<store::role::Entity>,
+        snapshots::<store::member::Entity>,
     ];
+    const STANDING: Option<standing::Load> = Some(store::standing::load);
     type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {
@@ -73,10 +79,12 @@ impl Service for OrgService {
             admission,
             journal,
             reader,
+            standings,
         } = foundation;
         let app = App {
             journal: journal.clone(),
             reader: reader.clone(),
+            standings: standings.clone().context("org-service knows standings")?,
             logos: Logos::open(&self.logos)?,
             decoders: Arc::new(Semaphore::new(DECODERS)),
         };

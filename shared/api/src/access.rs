@@ -11,8 +11,8 @@ pub struct Method {
     pub names: &'static [Name],
     /// The least staff role that may call.
     pub role: Option<StaffRole>,
-    /// The permission that lets a client user call: one of the catalogue, `*` or `self`.
-    pub permission: Option<&'static str>,
+    /// The permissions of which each lets a client user call: one of the catalogue, `*` or `self`.
+    pub permissions: &'static [&'static str],
     /// The mask paths open to client users; empty: all.
     pub client_paths: &'static [&'static str],
     /// Whether internal services may call.

@@ -165,11 +165,13 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::ImageInvalid
         | R::InvalidHeader => Code::InvalidArgument,
         R::CursorOutOfRange => Code::OutOfRange,
-        R::MessageTooLarge | R::LimitReached => Code::ResourceExhausted,
+        R::MessageTooLarge | R::LimitReached | R::TokenIssuedRecently => Code::ResourceExhausted,
         R::TokenMissing | R::TokenInvalid | R::TokenExpired => Code::Unauthenticated,
-        R::CallerNotAllowed => Code::PermissionDenied,
+        R::CallerNotAllowed | R::AccessDenied | R::PermissionMissing | R::GrantNotHeld | R::FieldNotAllowed => {
+            Code::PermissionDenied
+        }
         R::ResourceNotFound => Code::NotFound,
-        R::ResourceExists | R::ExternalIdTaken => Code::AlreadyExists,
+        R::ResourceExists | R::ExternalIdTaken | R::EmailTaken => Code::AlreadyExists,
         R::EtagMismatch | R::Contention => Code::Aborted,
         R::OrganizationSuspended
         | R::OrganizationNotSuspended
@@ -177,7 +179,19 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::OrganizationNotDeleted
         | R::AgentArchived
         | R::AgentNotArchived
-        | R::SettingsConflict => Code::FailedPrecondition,
+        | R::SettingsConflict
+        | R::SelfEditDisabled
+        | R::UserDisabled
+        | R::UserNotDisabled
+        | R::MemberSuspended
+        | R::MemberNotSuspended
+        | R::MemberRemoved
+        | R::LastOrgAdmin
+        | R::RoleBuiltIn
+        | R::RoleInUse
+        | R::InvitationNotPending
+        | R::InviterLostRight
+        | R::NoOneOnline => Code::FailedPrecondition,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::Overloaded
         | R::DatabaseUnavailable

@@ -9,6 +9,7 @@ pub mod error;
 pub mod mask;
 pub mod name;
 pub mod parse;
+pub mod permission;
 pub mod request;
 pub mod time;
 pub mod uid;

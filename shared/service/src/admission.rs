@@ -3,12 +3,14 @@
 
 use crate::caller::{Caller, ProofExpiry};
 use crate::layers::TraceContext;
-use crate::scope::{Call, Level, Scope};
+use crate::scope::{Call, Client, Level, Scope, allow_client};
 use crate::share::Shares;
+use crate::standing::{self, Standings};
 use crate::status::status;
 use clientele_api::access::Method;
 use clientele_api::error::ErrorReason;
 use clientele_api::name::{OrganizationRef, Parts, WorkspaceRef};
+use clientele_api::org::AccessDenial;
 use clientele_api::request::{Mutation, Preview, Request};
 use clientele_api::{Error, Result, Uid, Violations, parse};
 use clientele_store::follow::Followed;
@@ -37,18 +39,26 @@ struct Inner {
     journal: Journal,
     directory: Directory,
     followed: Vec<Followed>,
+    standings: Option<Standings>,
     calls: Shares,
     streams: Shares,
 }
 
 impl Admission {
-    /// Admission for a service with this journal, which finds names in this directory and follows these others. Of the calls that may
-    /// be in flight each workspace has a fair share.
-    pub fn new(journal: Journal, directory: Directory, followed: Vec<Followed>, max_in_flight: usize) -> Self {
+    /// Admission for a service with this journal, which finds names in this directory, follows these others and, if it admits client
+    /// users, knows their standings. Of the calls that may be in flight each workspace has a fair share.
+    pub fn new(
+        journal: Journal,
+        directory: Directory,
+        followed: Vec<Followed>,
+        standings: Option<Standings>,
+        max_in_flight: usize,
+    ) -> Self {
         Self(Arc::new(Inner {
             journal,
             directory,
             followed,
+            standings,
             calls: Shares::of(max_in_flight),
             streams: Shares::of(max_in_flight),
         }))
@@ -62,7 +72,7 @@ impl Admission {
         Fut: Future<Output = Result<Answer<T>>>,
     {
         let (metadata, extensions, message) = request.into_parts();
-        let passport = Passport::read(&metadata, &extensions).map_err(status)?;
+        let passport = Passport::read(&metadata, &extensions, Q::METHOD).map_err(status)?;
         let answer = self
             .attempt(&passport, &message, None, false, &work)
             .await
@@ -79,7 +89,7 @@ impl Admission {
         Fut: Future<Output = Result<Answer<T>>>,
     {
         let (metadata, extensions, message) = request.into_parts();
-        let passport = Passport::read(&metadata, &extensions).map_err(status)?;
+        let passport = Passport::read(&metadata, &extensions, Q::METHOD).map_err(status)?;
         let mark = mark(&passport.caller, &message).map_err(status)?;
         let validate_only = message.validate_only();
         match self
@@ -109,7 +119,7 @@ impl Admission {
         request: tonic::Request<Q>,
     ) -> Result<(Scope<On<Q>>, ProofExpiry, Q), Status> {
         let (metadata, extensions, message) = request.into_parts();
-        let passport = Passport::read(&metadata, &extensions).map_err(status)?;
+        let passport = Passport::read(&metadata, &extensions, Q::METHOD).map_err(status)?;
         let scope = self.admit(&passport, &message, None, false).await.map_err(status)?;
         Ok((scope, passport.expiry, message))
     }
@@ -158,7 +168,9 @@ impl Admission {
         };
         let place = shares.take(names.workspace.unwrap_or_default())?;
         self.wait(&passport.min_revision).await?;
-        let resolved = self.resolve(&names).await?;
+        let resolved = self.resolve(&names).await;
+        let resolved = resolved.map_err(|error| hide(&passport.caller, &names, error))?;
+        let client = self.client(passport, Q::METHOD, &names, &resolved).await?;
         let on = Q::Level::on(resolved.workspace.clone(), resolved.organization.clone());
         let on = on.ok_or_else(|| Error::internal("a method's names do not give its level"))?;
         let call = Call {
@@ -169,6 +181,8 @@ impl Admission {
             request: mark,
             validate_only,
             traceparent: passport.traceparent.clone(),
+            client,
+            min_revision: passport.min_revision.clone(),
             remembered: resolved.remembered,
             _place: place,
         };
@@ -191,6 +205,49 @@ impl Admission {
             }
         }
         Ok(())
+    }
+
+    /// The client user who calls, if it is one: it must be one of the organization's, and its standing must let it call.
+    async fn client(
+        &self,
+        passport: &Passport,
+        method: &'static Method,
+        names: &Names<'_>,
+        resolved: &ResolvedNames,
+    ) -> Result<Option<Client>> {
+        let Caller::User { user, organization } = passport.caller else {
+            return Ok(None);
+        };
+        if method.public {
+            return Ok(None);
+        }
+        let not_allowed = || not_allowed(&passport.caller, method);
+        let standings = self.0.standings.as_ref().ok_or_else(not_allowed)?;
+        let workspace = resolved.workspace.as_ref().ok_or_else(not_allowed)?;
+        let elsewhere = || Error::not_found("Resource", names.first);
+        if resolved
+            .organization
+            .as_ref()
+            .is_some_and(|named| named.uid != organization)
+        {
+            return Err(elsewhere());
+        }
+        let standing = standings.get(organization, user, &passport.min_revision).await?.value;
+        let standing = standing.ok_or_else(|| standing::denied(AccessDenial::MemberRemoved))?;
+        if standing.workspace != workspace.uid {
+            return Err(elsewhere());
+        }
+        // Where no person is named, as in a list, it is about itself as far as it sees nobody else.
+        let about_itself = match names.user {
+            Some(named) => Uid::parse(named) == Some(user),
+            None => resolved.organization.is_some(),
+        };
+        let only_itself = allow_client(method, &standing, about_itself)?;
+        Ok(Some(Client {
+            user,
+            organization,
+            only_itself,
+        }))
     }
 
     async fn resolve(&self, names: &Names<'_>) -> Result<ResolvedNames> {
@@ -264,11 +321,12 @@ struct Passport {
 }
 
 impl Passport {
-    fn read(metadata: &MetadataMap, extensions: &tonic::Extensions) -> Result<Self> {
+    fn read(metadata: &MetadataMap, extensions: &tonic::Extensions, method: &Method) -> Result<Self> {
         let proven = extensions
             .get::<Caller>()
             .cloned()
-            .zip(extensions.get::<ProofExpiry>().copied());
+            .zip(extensions.get::<ProofExpiry>().copied())
+            .or(method.public.then_some((Caller::Public, ProofExpiry::NEVER)));
         let unproven = || Error::internal("a call reached its handler without authentication");
         let (caller, expiry) = proven.ok_or_else(unproven)?;
         let mut min_revision = Revision::new();
@@ -291,6 +349,8 @@ impl Passport {
 struct Names<'q> {
     workspace: Option<&'q str>,
     organization: Option<&'q str>,
+    /// The user, or the member, whose id is the user's.
+    user: Option<&'q str>,
     first: &'q str,
 }
 
@@ -311,6 +371,7 @@ impl<'q> Names<'q> {
             }
             names.workspace = workspace;
             names.organization = names.organization.or(parts.id("organizations"));
+            names.user = names.user.or(parts.id("users")).or(parts.id("members"));
             if names.first.is_empty() {
                 names.first = value;
             }
@@ -328,6 +389,10 @@ struct ResolvedNames {
 /// Whether the caller may call this method on these names. What lies in another workspace looks as if it did not exist.
 fn allow(caller: &Caller, method: &Method, names: &Names<'_>) -> Result<()> {
     let allowed = match caller {
+        _ if method.public => true,
+        Caller::Public => false,
+        // Which of them its standing allows is looked at when the names are resolved.
+        Caller::User { .. } => !method.permissions.is_empty(),
         Caller::Operator { .. } => true,
         Caller::Service { .. } => method.service,
         Caller::Staff { workspace, role, .. } => {
@@ -339,13 +404,28 @@ fn allow(caller: &Caller, method: &Method, names: &Names<'_>) -> Result<()> {
         }
     };
     if allowed {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(not_allowed(caller, method))
     }
+}
+
+fn not_allowed(caller: &Caller, method: &Method) -> Error {
     let message = format!(
         "{} is not for you; the method's comment says who may call it",
         method.path
     );
-    Err(Error::new(ErrorReason::CallerNotAllowed, message).with("actor", caller.actor()))
+    Error::new(ErrorReason::CallerNotAllowed, message).with("actor", caller.actor())
+}
+
+/// Whoever is no insider of the workspace does not learn which of the names exist.
+fn hide(caller: &Caller, names: &Names<'_>, error: Error) -> Error {
+    match caller {
+        Caller::User { .. } | Caller::Public if error.is_about(&["Workspace", "Organization"]) => {
+            Error::not_found("Resource", names.first)
+        }
+        _ => error,
+    }
 }
 
 /// The request id, and the hash of what must be equal when it is used again.
@@ -376,7 +456,7 @@ fn may_be_repetition(refusal: &Error) -> bool {
     by_state
         || matches!(
             refusal.reason(),
-            ErrorReason::RequestIdReused | ErrorReason::LimitReached
+            ErrorReason::RequestIdReused | ErrorReason::LimitReached | ErrorReason::TokenIssuedRecently
         )
 }
 

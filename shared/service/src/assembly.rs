@@ -6,6 +6,7 @@ use crate::health;
 use crate::journal::{JournalRpc, SnapshotPage};
 use crate::peer::OrgPeer;
 use crate::server::Server;
+use crate::standing::{self, Standings};
 use crate::token::Verifier;
 use anyhow::{Result, anyhow};
 use clientele_api::Error;
@@ -35,6 +36,8 @@ pub trait Service: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static 
     const KEY: &'static str;
     /// Where it finds workspaces and organizations by name.
     const NAMES: Tables;
+    /// How it reads the standing of client users. None: client users can't call it.
+    const STANDING: Option<standing::Load> = None;
     /// What the initial state of its journal consists of, in the order in which the types depend on each other.
     const SNAPSHOTS: &'static [SnapshotPage];
     /// The steps of its schema.
@@ -77,6 +80,8 @@ pub struct Foundation {
     pub journal: Journal,
     /// Where everything is read.
     pub reader: Reader,
+    /// What client users may do, where the service knows it.
+    pub standings: Option<Standings>,
 }
 
 /// RPC services, and their full names.
@@ -168,11 +173,19 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         followed.iter().map(|followed| followed.service()).collect(),
     );
     let directory = Directory::new(db.clone(), S::NAMES);
-    let admission = Admission::new(journal.clone(), directory, followed, config.max_in_flight);
+    let standings = S::STANDING.map(|load| Standings::new(reader.clone(), load));
+    let admission = Admission::new(
+        journal.clone(),
+        directory,
+        followed,
+        standings.clone(),
+        config.max_in_flight,
+    );
     let foundation = Foundation {
         admission: admission.clone(),
         journal: journal.clone(),
         reader,
+        standings,
     };
     let mut work = service.jobs(&foundation)?;
     work.push(journal.retention(config.journal_retention));

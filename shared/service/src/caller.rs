@@ -1,9 +1,10 @@
 //! Who calls.
 
+use clientele_api::Uid;
 use clientele_api::access::StaffRole;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Who calls, proven by a token.
+/// Who calls, proven by a token unless the method needs none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// The platform's operator: may do all.
@@ -25,6 +26,15 @@ pub enum Caller {
         /// Its name.
         name: String,
     },
+    /// A client user in one of its organizations. What it may do there is not said by its token, but known by the services.
+    User {
+        /// The user.
+        user: Uid,
+        /// The organization.
+        organization: Uid,
+    },
+    /// Somebody who calls a method that needs no token, and showed none.
+    Public,
 }
 
 /// When the proof of who calls ends, in seconds since 1970: nothing that was begun with it may go on for longer.
@@ -32,20 +42,25 @@ pub enum Caller {
 pub struct ProofExpiry(pub u64);
 
 impl ProofExpiry {
+    /// Of those who prove nothing.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// How long it still holds.
     pub fn remaining(self) -> Duration {
-        let expiry = UNIX_EPOCH + Duration::from_secs(self.0);
-        expiry.duration_since(SystemTime::now()).unwrap_or_default()
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(self.0).saturating_sub(now)
     }
 }
 
 impl Caller {
-    /// As the journal names it: `operators/{subject}`, `staff/{subject}`, `services/{name}`.
+    /// As the journal names it: `operators/{subject}`, `staff/{subject}`, `services/{name}`, `users/{user}`, `public`.
     pub fn actor(&self) -> String {
         match self {
             Self::Operator { subject } => format!("operators/{subject}"),
             Self::Staff { subject, .. } => format!("staff/{subject}"),
             Self::Service { name } => format!("services/{name}"),
+            Self::User { user, .. } => format!("users/{user}"),
+            Self::Public => "public".to_owned(),
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use crate::caller::Caller;
 use crate::share::Place;
+use crate::standing::Standing;
 use clientele_api::access::Method;
+use clientele_api::error::ErrorReason;
+use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
-use clientele_api::request::level;
-use clientele_store::Author;
+use clientele_api::request::{Update, level};
+use clientele_api::{Error, Result, Uid, Violations};
 use clientele_store::journal::{Filter, RequestMark};
+use clientele_store::{Author, Revision};
 use std::sync::Arc;
 
 /// Proof that a caller may do what the method does on `L`: exactly this workspace or organization, or above them.
@@ -26,10 +30,25 @@ pub(crate) struct Call {
     pub(crate) request: Option<RequestMark>,
     pub(crate) validate_only: bool,
     pub(crate) traceparent: Option<String>,
+    /// The client user who calls, if it is one.
+    pub(crate) client: Option<Client>,
+    /// What the caller has seen.
+    pub(crate) min_revision: Revision,
     /// Names that were remembered rather than read: if they lead to nothing, they are resolved once more.
     pub(crate) remembered: bool,
     /// Held as long as anybody works on the call.
     pub(crate) _place: Place,
+}
+
+/// The client user who calls, as it stood when the call was admitted.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The user.
+    pub user: Uid,
+    /// The organization.
+    pub organization: Uid,
+    /// Whether it may see itself and nobody else.
+    pub only_itself: bool,
 }
 
 impl<L> Scope<L> {
@@ -54,6 +73,41 @@ impl<L> Scope<L> {
     /// Who calls, as the journal names actors.
     pub fn actor(&self) -> String {
         self.call.caller.actor()
+    }
+
+    /// The client user who calls; None for staff, services and operators, and for those who need no token.
+    pub fn client(&self) -> Option<&Client> {
+        self.call.client.as_ref()
+    }
+
+    /// Refuses a client user whose standing no longer lets it call: for units, which read it again in their transaction.
+    pub fn require_still_allowed(&self, standing: &Standing) -> Result<()> {
+        match &self.call.client {
+            Some(client) => allow_client(self.call.method, standing, client.only_itself).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the mask of an update. Client users may change the fields that the method opens to them: else PERMISSION_DENIED
+    /// `FIELD_NOT_ALLOWED`.
+    pub fn mask<Q: Update>(&self, request: &Q) -> Result<Mask> {
+        let mut violations = Violations::new();
+        let mask = Mask::read(request, &mut violations);
+        let mask = violations.finish(Some(mask))?;
+        let open = self.call.method.client_paths;
+        let closed = mask.paths().iter().find(|path| !open.contains(path));
+        match closed {
+            Some(field) if self.call.client.is_some() && !open.is_empty() => {
+                let message = format!("you can't change {field}, only {}", open.join(", "));
+                Err(Error::new(ErrorReason::FieldNotAllowed, message).with("field", field))
+            }
+            _ => Ok(mask),
+        }
+    }
+
+    /// What the caller has seen: nothing older may be answered.
+    pub fn min_revision(&self) -> &Revision {
+        &self.call.min_revision
     }
 
     /// Whether everything is checked and nothing changed, outside the database too.
@@ -87,6 +141,21 @@ impl Scope<OrganizationRef> {
     pub fn organization(&self) -> &OrganizationRef {
         &self.on
     }
+}
+
+/// Whether a method lets a client user of this standing call; answers whether only because the call is about itself.
+pub(crate) fn allow_client(method: &Method, standing: &Standing, about_itself: bool) -> Result<bool> {
+    standing.require_access()?;
+    let holds = |asked: &str| asked == "*" || standing.permissions.holds(asked);
+    if method.permissions.iter().any(|asked| holds(asked)) {
+        return Ok(false);
+    }
+    if about_itself && method.permissions.contains(&"self") {
+        return Ok(true);
+    }
+    let asked = method.permissions.join(", ");
+    let message = format!("{} needs one of these permissions: {asked}", method.path);
+    Err(Error::new(ErrorReason::PermissionMissing, message).with("permissions", asked))
 }
 
 /// Above workspaces.

@@ -11,7 +11,7 @@ use crate::caller::{Caller, ProofExpiry};
 use anyhow::{Context as _, ensure};
 use clientele_api::access::StaffRole;
 use clientele_api::error::{Error, ErrorReason, Result};
-use clientele_api::parse;
+use clientele_api::{Uid, parse};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode, decode, decode_header, get_current_timestamp};
 use keys::KeyFile;
@@ -46,6 +46,8 @@ pub enum Role {
     Member,
     /// An internal service of the platform.
     Service,
+    /// A client user: somebody who uses an agency's dashboard for its customers.
+    User,
 }
 
 /// The claims of ours besides those that every token has.
@@ -57,6 +59,9 @@ struct OurClaims {
     role: Role,
     #[serde(rename = "clientele_workspace", default, skip_serializing_if = "Option::is_none")]
     workspace: Option<String>,
+    /// The uid of the organization that a client user is in.
+    #[serde(rename = "clientele_organization", default, skip_serializing_if = "Option::is_none")]
+    organization: Option<String>,
 }
 
 /// An entry of the issuers file.
@@ -245,13 +250,17 @@ impl Issuer {
 fn caller(claims: OurClaims) -> Result<Caller> {
     let subject =
         parse::line(&claims.sub, 1..=255).map_err(|_| invalid("its sub is not 1 to 255 printable characters"))?;
+    if claims.organization.is_some() && claims.role != Role::User {
+        return Err(invalid("it names an organization, which this role does not have"));
+    }
     let role = match claims.role {
         Role::Owner => StaffRole::Owner,
         Role::Admin => StaffRole::Admin,
         Role::Member => StaffRole::Member,
-        Role::Operator | Role::Service if claims.workspace.is_some() => {
+        Role::User | Role::Operator | Role::Service if claims.workspace.is_some() => {
             return Err(invalid("it names a workspace, which this role does not have"));
         }
+        Role::User => return client_user(&subject, claims.organization.as_deref()),
         Role::Operator => return Ok(Caller::Operator { subject }),
         Role::Service => return Ok(Caller::Service { name: subject }),
     };
@@ -264,6 +273,14 @@ fn caller(claims: OurClaims) -> Result<Caller> {
         workspace,
         role,
     })
+}
+
+/// A client user goes by uids: its email and its organization's id may be somebody else's one day.
+fn client_user(subject: &str, organization: Option<&str>) -> Result<Caller> {
+    let user = Uid::parse(subject).ok_or_else(|| invalid("its sub is no uid of a user"))?;
+    let organization = organization.ok_or_else(|| invalid("it names no organization, which this role needs"))?;
+    let organization = Uid::parse(organization).ok_or_else(|| invalid("its organization is no uid"))?;
+    Ok(Caller::User { user, organization })
 }
 
 fn refused(kind: &ErrorKind) -> Error {

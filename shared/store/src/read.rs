@@ -31,16 +31,17 @@ impl Reader {
 
     /// All rows of the select; its author has limited it.
     pub async fn all<E: EntityTrait>(&self, select: Select<E>) -> Result<Answer<Vec<E::Model>>> {
-        self.rows(select.into_query()).await
+        self.all_of(select.into_query()).await
     }
 
     /// The row of a statement that reads something else than rows of one entity, if there is one.
     pub async fn one_of<M: FromQueryResult>(&self, query: SelectStatement) -> Result<Answer<Option<M>>> {
-        let rows = self.rows(query).await?;
+        let rows = self.all_of(query).await?;
         Ok(rows.map(|rows| rows.into_iter().next()))
     }
 
-    async fn rows<M: FromQueryResult>(&self, mut query: SelectStatement) -> Result<Answer<Vec<M>>> {
+    /// All rows of a statement that reads something else than rows of one entity.
+    pub async fn all_of<M: FromQueryResult>(&self, mut query: SelectStatement) -> Result<Answer<Vec<M>>> {
         query.expr_as(Expr::cust(self.journal.newest_revision()), Alias::new(OWN));
         for service in &self.followed {
             query.expr_as(Expr::cust(follow::cursor_of(service)), Alias::new(column(service)));

@@ -22,7 +22,7 @@ impl Tokens {
         let folder = tempfile::tempdir().unwrap();
         let key = SigningKey::generate();
         std::fs::write(folder.path().join("jwks.json"), key.jwks().to_string()).unwrap();
-        let roles = ["operator", "owner", "admin", "member", "service"];
+        let roles = ["operator", "owner", "admin", "member", "service", "user"];
         let issuers = json!([{ "issuer": ISSUER, "jwks": "jwks.json", "algorithms": ["EdDSA"], "roles": roles }]);
         std::fs::write(folder.path().join("issuers.json"), issuers.to_string()).unwrap();
         Self { key, folder }
@@ -68,6 +68,12 @@ impl Tokens {
         };
         self.key
             .mint(&Claims::new(ISSUER, "sam", role).in_workspace(workspace), HOUR)
+    }
+
+    /// A client user in an organization; both by uid.
+    pub fn user(&self, user: &str, organization: &str) -> String {
+        let claims = Claims::new(ISSUER, user, Role::User).in_organization(organization);
+        self.key.mint(&claims, HOUR)
     }
 
     /// An internal service.

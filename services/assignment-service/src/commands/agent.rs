@@ -7,7 +7,6 @@ use crate::store::agent::Query;
 use clientele_api::assignment::{self as api, agent::State};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
-use clientele_api::mask::Mask;
 use clientele_api::name::{WorkspaceRef, last_id};
 use clientele_api::{Micros, Result};
 use clientele_service::filter::{self, Operator, Term};
@@ -71,9 +70,7 @@ pub async fn update(
     scope: Scope<WorkspaceRef>,
     request: api::UpdateAgentRequest,
 ) -> Result<Answer<api::Agent>> {
-    let mut violations = Violations::new();
-    let mask = Mask::read(&request, &mut violations);
-    violations.finish(Some(()))?;
+    let mask = scope.mask(&request)?;
     let message = request.agent.unwrap_or_default();
     let (name, etag) = (message.name.clone(), message.etag.clone());
     change(app, scope, name, etag, move |agent| {

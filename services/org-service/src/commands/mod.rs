@@ -5,6 +5,7 @@ pub mod organization;
 pub mod workspace;
 
 use crate::store::logo::Logos;
+use clientele_service::standing::Standings;
 use clientele_store::{Journal, Reader};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -16,6 +17,8 @@ pub struct App {
     pub journal: Journal,
     /// Where everything is read.
     pub reader: Reader,
+    /// What client users may do.
+    pub standings: Standings,
     /// The bytes of logos.
     pub logos: Logos,
     /// How many images are decoded at a time: each may take 256 MiB.

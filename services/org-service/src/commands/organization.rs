@@ -7,7 +7,6 @@ use crate::store;
 use crate::store::organization::{After, Query, Term};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
-use clientele_api::mask::Mask;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Micros, Result, Uid, org as api, parse};
@@ -103,9 +102,7 @@ pub async fn update(
     scope: Scope<OrganizationRef>,
     request: api::UpdateOrganizationRequest,
 ) -> Result<Answer<api::Organization>> {
-    let mut violations = Violations::new();
-    let mask = Mask::read(&request, &mut violations);
-    violations.finish(Some(()))?;
+    let mask = scope.mask(&request)?;
     let message = request.organization.unwrap_or_default();
     let etag = message.etag.clone();
     change(app, scope, etag, move |organization| {

@@ -1,5 +1,9 @@
 //! What the service is about: types whose constructors hold the rules. Pure: no transport, no database.
 
+pub mod grants;
 pub mod logo;
+pub mod member;
 pub mod organization;
+pub mod role;
+pub mod user;
 pub mod workspace;

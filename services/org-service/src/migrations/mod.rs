@@ -1,6 +1,7 @@
 //! The schema, step by step. Each step works with the code before it and the code after it: expand first, contract a release later.
 
 mod m20261124_000003_create_organizations;
+mod m20261124_000010_create_people;
 
 use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateJournal),
             Box::new(m20261124_000003_create_organizations::Step),
             Box::new(CreateJobs),
+            Box::new(m20261124_000010_create_people::Step),
         ]
     }
 }

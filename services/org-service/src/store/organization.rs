@@ -6,6 +6,7 @@ use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::organization::State;
+use clientele_api::permission::Effective;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
@@ -158,6 +159,25 @@ pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Organizatio
     row.map(Organization::try_from)
         .transpose()?
         .ok_or_else(|| Error::not_found("Organization", organization.name()))
+}
+
+/// The organization of the scope, which no other unit locks until this one has ended: what changes or counts its members, roles,
+/// invitations and teams goes one after the other. SQLite has one writer anyway. A client user must still be allowed what it was
+/// admitted for; what it may give is answered, None for those who may give everything.
+pub async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<(Organization, Option<Effective>)> {
+    let organization = scope.organization();
+    let select = Entity::find_by_id(organization.uid.0).lock_exclusive();
+    let row = select.one(tx).await.map_err(db_error)?;
+    let row = row.ok_or_else(|| Error::not_found("Organization", organization.name()))?;
+    let locked = Organization::try_from(row)?;
+    locked.require_not_deleted()?;
+    let Some(client) = scope.client() else {
+        return Ok((locked, None));
+    };
+    let standing = super::standing::read(tx, client.organization, client.user).await?;
+    let standing = standing.ok_or_else(|| Error::not_found("Organization", organization.name()))?;
+    scope.require_still_allowed(&standing)?;
+    Ok((locked, Some(standing.permissions)))
 }
 
 /// The organization of the scope.

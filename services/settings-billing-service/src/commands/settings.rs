@@ -29,7 +29,7 @@ pub async fn update(
     scope: Scope<OrganizationRef>,
     request: api::UpdateSettingsRequest,
 ) -> Result<Answer<api::Settings>> {
-    let mask = read_mask(&request)?;
+    let mask = scope.mask(&request)?;
     let message = request.settings.unwrap_or_default();
     let wanted = Wanted {
         etag: message.etag,
@@ -58,7 +58,7 @@ pub async fn update_workspace(
     scope: Scope<WorkspaceRef>,
     request: api::UpdateWorkspaceSettingsRequest,
 ) -> Result<Answer<api::WorkspaceSettings>> {
-    let mask = read_mask(&request)?;
+    let mask = scope.mask(&request)?;
     let message = request.workspace_settings.unwrap_or_default();
     let wanted = Wanted {
         etag: message.etag,
@@ -71,12 +71,6 @@ pub async fn update_workspace(
         change(tx, &scope, &wanted, &nothing_above, |after| after.into()).await
     };
     app.journal.write(author, unit).await
-}
-
-fn read_mask(request: &impl Update) -> Result<Mask> {
-    let mut violations = Violations::new();
-    let mask = Mask::read(request, &mut violations);
-    violations.finish(Some(mask))
 }
 
 /// Reads the settings, makes their next version, and writes that, unless nothing differs.

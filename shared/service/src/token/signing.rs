@@ -29,6 +29,8 @@ pub struct Claims {
     pub role: Role,
     /// The id of the bearer's workspace; owners, admins and members have one.
     pub workspace: Option<String>,
+    /// The uid of the bearer's organization; client users have one.
+    pub organization: Option<String>,
 }
 
 impl Claims {
@@ -40,6 +42,7 @@ impl Claims {
             subject: subject.into(),
             role,
             workspace: None,
+            organization: None,
         }
     }
 
@@ -47,6 +50,13 @@ impl Claims {
     #[must_use]
     pub fn in_workspace(mut self, workspace: impl Into<String>) -> Self {
         self.workspace = Some(workspace.into());
+        self
+    }
+
+    /// In the organization with this uid.
+    #[must_use]
+    pub fn in_organization(mut self, organization: impl Into<String>) -> Self {
+        self.organization = Some(organization.into());
         self
     }
 }
@@ -122,6 +132,9 @@ impl SigningKey {
         });
         if let Some(workspace) = &claims.workspace {
             body["clientele_workspace"] = json!(workspace);
+        }
+        if let Some(organization) = &claims.organization {
+            body["clientele_organization"] = json!(organization);
         }
         let encoded = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let message = format!("{}.{}", encoded(header), encoded(body));

@@ -4,6 +4,7 @@ use super::{Claims, Role, SigningKey, Verifier};
 use crate::caller::Caller;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clientele_api::Uid;
 use clientele_api::access::StaffRole;
 use clientele_api::error::ErrorReason::{self, TokenExpired, TokenInvalid};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ impl Issuer {
         };
         issuer.publish(&issuer.key.jwks());
         let entry = json!({ "issuer": "main", "jwks": "keys.json", "algorithms": ["EdDSA"],
-            "roles": ["operator", "owner", "admin", "member", "service"] });
+            "roles": ["operator", "owner", "admin", "member", "service", "user"] });
         write(&issuer.issuers(), &json!([entry]));
         issuer
     }
@@ -60,6 +61,10 @@ fn reason(verifier: &Verifier, token: &str) -> Result<Caller, ErrorReason> {
         .map_err(|error| error.reason())
 }
 
+fn user(subject: &str) -> Claims {
+    Claims::new("main", subject, Role::User)
+}
+
 #[test]
 fn every_role_becomes_its_caller() {
     let issuer = Issuer::new();
@@ -85,6 +90,18 @@ fn every_role_becomes_its_caller() {
 }
 
 #[test]
+fn a_client_user_is_its_uids() {
+    let issuer = Issuer::new();
+    let (user, organization) = (Uid::new(), Uid::new());
+    let claims = Claims::new("main", user.to_string(), Role::User).in_organization(organization.to_string());
+    let token = issuer.key.mint(&claims, HOUR);
+    assert_eq!(
+        reason(&issuer.verifier(), &token),
+        Ok(Caller::User { user, organization })
+    );
+}
+
+#[test]
 fn claims_that_do_not_fit_are_refused() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
@@ -102,6 +119,28 @@ fn claims_that_do_not_fit_are_refused() {
         (
             Claims::new("main", "ann", Role::Admin).in_workspace("../x"),
             "workspace that is no id",
+        ),
+        (
+            operator().in_organization(Uid::new().to_string()),
+            "organization of an operator",
+        ),
+        (
+            Claims::new("main", Uid::new().to_string(), Role::User),
+            "no organization",
+        ),
+        (
+            user("ann").in_organization(Uid::new().to_string()),
+            "subject that is no uid",
+        ),
+        (
+            user(&Uid::new().to_string()).in_organization("bakery"),
+            "organization that is no uid",
+        ),
+        (
+            user(&Uid::new().to_string())
+                .in_organization(Uid::new().to_string())
+                .in_workspace("acme"),
+            "workspace of a client user",
         ),
         (Claims::new("main", "", Role::Operator), "no subject"),
         (Claims::new("main", "a\nb", Role::Operator), "subject with controls"),

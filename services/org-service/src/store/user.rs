@@ -1,0 +1,219 @@
+//! Users in the database.
+
+use crate::domain::user::{Email, User, email_key, user_name};
+use clientele_api::error::ErrorReason;
+use clientele_api::journal::Change;
+use clientele_api::name::WorkspaceRef;
+use clientele_api::org::user::State;
+use clientele_api::{Error, Micros, Result, Uid, org as api};
+use clientele_service::journal::{Resources, Snapshot};
+use clientele_service::scope::Scope;
+use clientele_store::connect::db_error;
+use clientele_store::tx::Tx;
+use clientele_store::{Answer, Constraint, Reader};
+use sea_orm::entity::prelude::*;
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "users")]
+pub struct Model {
+    /// Its identity.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub uid: Uuid,
+    /// Its workspace.
+    pub workspace_uid: Uuid,
+    /// The id of its workspace, which never changes.
+    pub workspace_id: String,
+    /// Counts its changes.
+    pub version: i64,
+    /// In microseconds.
+    pub create_time: i64,
+    /// In microseconds.
+    pub update_time: i64,
+    /// The address as it was written.
+    pub email: String,
+    /// What is equal for addresses that differ in case only.
+    pub email_key: String,
+    /// Empty: none.
+    pub display_name: String,
+    /// Empty: none.
+    pub photo_uri: String,
+    /// Empty: none.
+    pub locale: String,
+    /// Whether the person is shut out.
+    pub disabled: bool,
+}
+
+/// The row stands alone.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What breaks if another call takes an email at the same moment.
+pub const CONSTRAINTS: &[Constraint] = &[Constraint {
+    postgres: "users_email",
+    sqlite: "users.workspace_uid, users.email_key",
+    field: "email",
+    reason: ErrorReason::EmailTaken,
+    message: "another user of the workspace has this email",
+}];
+
+/// What must hold of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Term {
+    /// It is in this state.
+    State(State),
+    /// It has this email, whatever its case.
+    Email(String),
+}
+
+/// Inserts users, if there are any.
+pub fn insert<L>(tx: &Tx, _scope: &Scope<L>, users: &[User]) {
+    if !users.is_empty() {
+        let models = users.iter().map(|user| Model::from(user).into_active_model());
+        tx.write(Entity::insert_many(models).into_query(), CONSTRAINTS);
+    }
+}
+
+/// Writes the next version of a user over the one it was made from.
+pub fn update(tx: &Tx, scope: &Scope<WorkspaceRef>, before: &User, after: &User) {
+    let update = Entity::update_many()
+        .set(Model::from(after).into_active_model().reset_all())
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .filter(Column::Uid.eq(before.uid.0))
+        .filter(Column::Version.eq(before.version));
+    tx.guard(update.into_query(), CONSTRAINTS);
+}
+
+/// The user of the scope's workspace with this uid, in a unit that is about to change it.
+pub async fn read(tx: &Tx, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<User> {
+    let row = in_workspace(scope.workspace()).filter(Column::Uid.eq(uid.0));
+    let row = row.one(tx).await.map_err(db_error)?;
+    row.map(User::from).ok_or_else(|| not_found(scope.workspace(), uid))
+}
+
+/// The users of a workspace with these uids, in any order; those that it has.
+pub async fn read_all(tx: &Tx, workspace: &WorkspaceRef, uids: &[Uid]) -> Result<Vec<User>> {
+    if uids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = in_workspace(workspace).filter(Column::Uid.is_in(uids.iter().map(|uid| uid.0)));
+    let rows = rows.all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// The users of a workspace with these emails, in any order; those that it has.
+pub async fn read_by_email(tx: &Tx, workspace: &WorkspaceRef, emails: &[Email]) -> Result<Vec<User>> {
+    if emails.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = in_workspace(workspace).filter(Column::EmailKey.is_in(emails.iter().map(Email::key)));
+    let rows = rows.all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// The user of the scope's workspace with this uid.
+pub async fn get(reader: &Reader, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<Answer<User>> {
+    let found = reader
+        .one(in_workspace(scope.workspace()).filter(Column::Uid.eq(uid.0)))
+        .await?;
+    found.try_map(|row| row.map(User::from).ok_or_else(|| not_found(scope.workspace(), uid)))
+}
+
+/// The user of the scope's workspace that has this email, whatever its case.
+pub async fn find_by_email(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    email: &Email,
+) -> Result<Answer<Option<User>>> {
+    let found = in_workspace(scope.workspace()).filter(Column::EmailKey.eq(email.key()));
+    Ok(reader.one(found).await?.map(|row| row.map(User::from)))
+}
+
+/// At most `limit` users of the scope's workspace after a uid, oldest first.
+pub async fn list(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    terms: &[Term],
+    after: Option<Uid>,
+    limit: u64,
+) -> Result<Answer<Vec<User>>> {
+    let mut select = in_workspace(scope.workspace()).order_by_asc(Column::Uid).limit(limit);
+    if let Some(after) = after {
+        select = select.filter(Column::Uid.gt(after.0));
+    }
+    for term in terms {
+        select = match term {
+            Term::State(state) => select.filter(Column::Disabled.eq(*state == State::Disabled)),
+            Term::Email(email) => select.filter(Column::EmailKey.eq(email_key(email))),
+        };
+    }
+    let rows = reader.all(select).await?;
+    Ok(rows.map(|rows| rows.into_iter().map(User::from).collect()))
+}
+
+fn in_workspace(workspace: &WorkspaceRef) -> Select<Entity> {
+    Entity::find().filter(Column::WorkspaceUid.eq(workspace.uid.0))
+}
+
+/// NOT_FOUND for a user.
+pub fn not_found(workspace: &WorkspaceRef, uid: Uid) -> Error {
+    Error::not_found("User", user_name(workspace, uid))
+}
+
+impl Resources for Entity {
+    const UID: Column = Column::Uid;
+    const WORKSPACE: Column = Column::WorkspaceUid;
+    const ORGANIZATION: Option<Column> = None;
+
+    fn describe(row: Model) -> Result<Snapshot> {
+        let user = User::from(row);
+        Ok(Snapshot {
+            uid: user.uid,
+            workspace: Some(user.workspace.clone()),
+            organization: None,
+            change: Change::snapshot(&api::User::from(&user)),
+        })
+    }
+}
+
+impl From<&User> for Model {
+    fn from(user: &User) -> Self {
+        Self {
+            uid: user.uid.0,
+            workspace_uid: user.workspace.uid.0,
+            workspace_id: user.workspace.id.clone(),
+            version: user.version,
+            create_time: user.create_time.0,
+            update_time: user.update_time.0,
+            email: user.email.as_str().to_owned(),
+            email_key: user.email.key(),
+            display_name: user.display_name.clone(),
+            photo_uri: user.photo_uri.clone(),
+            locale: user.locale.clone(),
+            disabled: user.disabled,
+        }
+    }
+}
+
+impl From<Model> for User {
+    fn from(row: Model) -> Self {
+        Self {
+            uid: Uid(row.uid),
+            workspace: WorkspaceRef {
+                uid: Uid(row.workspace_uid),
+                id: row.workspace_id,
+            },
+            version: row.version,
+            create_time: Micros(row.create_time),
+            update_time: Micros(row.update_time),
+            email: Email::known(row.email),
+            display_name: row.display_name,
+            photo_uri: row.photo_uri,
+            locale: row.locale,
+            disabled: row.disabled,
+        }
+    }
+}
