@@ -1,4 +1,4 @@
-//! org-service: workspaces and their client organizations.
+//! org-service: workspaces, their client organizations, and the people of those.
 
 pub mod commands;
 pub mod domain;
@@ -8,7 +8,10 @@ pub mod store;
 
 use anyhow::Context as _;
 use clap::Args;
+use clientele_api::org::member_service_server::MemberServiceServer;
 use clientele_api::org::organization_service_server::OrganizationServiceServer;
+use clientele_api::org::role_service_server::RoleServiceServer;
+use clientele_api::org::user_service_server::UserServiceServer;
 use clientele_api::org::workspace_service_server::WorkspaceServiceServer;
 use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
@@ -18,7 +21,10 @@ use clientele_service::standing;
 use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
+use grpc::member::MemberRpc;
 use grpc::organization::OrganizationRpc;
+use grpc::role::RoleRpc;
+use grpc::user::UserRpc;
 use grpc::workspace::WorkspaceRpc;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -88,18 +94,34 @@ impl Service for OrgService {
             logos: Logos::open(&self.logos)?,
             decoders: Arc::new(Semaphore::new(DECODERS)),
         };
+        let admission = || admission.clone();
         let workspaces = WorkspaceRpc {
-            admission: admission.clone(),
+            admission: admission(),
             app: app.clone(),
         };
         let organizations = OrganizationRpc {
-            admission: admission.clone(),
+            admission: admission(),
+            app: app.clone(),
+        };
+        let users = UserRpc {
+            admission: admission(),
+            app: app.clone(),
+        };
+        let members = MemberRpc {
+            admission: admission(),
+            app: app.clone(),
+        };
+        let roles = RoleRpc {
+            admission: admission(),
             app,
         };
         let largest = self.config.max_message_bytes;
         Ok(Rpcs::new()
             .with(WorkspaceServiceServer::new(workspaces).max_decoding_message_size(largest))
-            .with(OrganizationServiceServer::new(organizations).max_decoding_message_size(largest)))
+            .with(OrganizationServiceServer::new(organizations).max_decoding_message_size(largest))
+            .with(UserServiceServer::new(users).max_decoding_message_size(largest))
+            .with(MemberServiceServer::new(members).max_decoding_message_size(largest))
+            .with(RoleServiceServer::new(roles).max_decoding_message_size(largest)))
     }
 
     fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {

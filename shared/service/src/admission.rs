@@ -225,12 +225,12 @@ impl Admission {
         let standings = self.0.standings.as_ref().ok_or_else(not_allowed)?;
         let workspace = resolved.workspace.as_ref().ok_or_else(not_allowed)?;
         let elsewhere = || Error::not_found("Resource", names.first);
-        if resolved
-            .organization
-            .as_ref()
-            .is_some_and(|named| named.uid != organization)
-        {
-            return Err(elsewhere());
+        let names_itself = names.user.is_some_and(|named| Uid::parse(named) == Some(user));
+        match &resolved.organization {
+            Some(named) if named.uid != organization => return Err(elsewhere()),
+            // Outside of its organization there is nothing for it but itself.
+            None if !names_itself => return Err(not_allowed()),
+            _ => {}
         }
         let standing = standings.get(organization, user, &passport.min_revision).await?.value;
         let standing = standing.ok_or_else(|| standing::denied(AccessDenial::MemberRemoved))?;
@@ -238,10 +238,7 @@ impl Admission {
             return Err(elsewhere());
         }
         // Where no person is named, as in a list, it is about itself as far as it sees nobody else.
-        let about_itself = match names.user {
-            Some(named) => Uid::parse(named) == Some(user),
-            None => resolved.organization.is_some(),
-        };
+        let about_itself = names_itself || names.user.is_none();
         let only_itself = allow_client(method, &standing, about_itself)?;
         Ok(Some(Client {
             user,

@@ -1,7 +1,10 @@
 //! A use case each: they own the transaction and call domain and store.
 
 pub mod logo;
+pub mod member;
 pub mod organization;
+pub mod role;
+pub mod user;
 pub mod workspace;
 
 use crate::store::logo::Logos;

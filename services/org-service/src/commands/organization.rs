@@ -123,6 +123,9 @@ pub async fn update_logo(
     // Refused before anything is decoded or kept; what changes meanwhile, the unit notices.
     let now = store::organization::get(&app.reader, &scope).await?.value;
     now.require_not_deleted()?;
+    if scope.client().is_some() {
+        now.require_self_edit()?;
+    }
     now.check_etag(&request.etag)?;
     let logo = inspect(app, request.content_type, request.content.clone()).await?;
     if !scope.validate_only() {
@@ -210,6 +213,9 @@ where
     let author = scope.author();
     let unit = async move |tx: &Tx| {
         let before = store::organization::read(tx, &scope).await?;
+        if store::standing::confirm(tx, &scope).await?.is_some() {
+            before.require_self_edit()?;
+        }
         before.check_etag(&etag)?;
         let after = verb(&before)?;
         let message = api::Organization::from(&after);

@@ -219,6 +219,35 @@ impl Organization {
         }
     }
 
+    /// Refuses a client user where its own users may not edit it.
+    pub fn require_self_edit(&self) -> Result<()> {
+        if self.self_edit_enabled {
+            return Ok(());
+        }
+        let state = "does not let its own users edit it: ask the agency";
+        Err(self.refuse(ErrorReason::SelfEditDisabled, state))
+    }
+
+    /// Refuses more members than it may have; it has `used`.
+    pub fn require_room_for_members(&self, used: u64, more: u64) -> Result<()> {
+        self.require_room("max_members", "members", self.limits.max_members, used, more)
+    }
+
+    fn require_room(&self, field: &str, things: &str, limit: Option<i32>, used: u64, more: u64) -> Result<()> {
+        let Some(limit) = limit
+            .map(i64::from)
+            .filter(|limit| (used + more).cast_signed() > *limit)
+        else {
+            return Ok(());
+        };
+        let name = self.name();
+        let message = format!("{name:?} has {used} {things} and may have {limit}: raise its {field} first");
+        Err(Error::new(ErrorReason::LimitReached, message)
+            .with("limit", limit)
+            .with("used", used)
+            .about("Organization", name))
+    }
+
     /// With the leaves of the mask changed to the message's; equal to this one if nothing differs.
     ///
     /// A value that broke its rule left a violation: then the answer is not to be used.

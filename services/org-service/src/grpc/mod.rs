@@ -1,4 +1,7 @@
 //! One file for each RPC service: admit, call one command, answer.
 
+pub mod member;
 pub mod organization;
+pub mod role;
+pub mod user;
 pub mod workspace;

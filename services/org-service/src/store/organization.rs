@@ -171,13 +171,7 @@ pub async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<(Organizati
     let row = row.ok_or_else(|| Error::not_found("Organization", organization.name()))?;
     let locked = Organization::try_from(row)?;
     locked.require_not_deleted()?;
-    let Some(client) = scope.client() else {
-        return Ok((locked, None));
-    };
-    let standing = super::standing::read(tx, client.organization, client.user).await?;
-    let standing = standing.ok_or_else(|| Error::not_found("Organization", organization.name()))?;
-    scope.require_still_allowed(&standing)?;
-    Ok((locked, Some(standing.permissions)))
+    Ok((locked, super::standing::confirm(tx, scope).await?))
 }
 
 /// The organization of the scope.

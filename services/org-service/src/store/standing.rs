@@ -4,7 +4,9 @@ use super::{Texts, member, organization, role, user};
 use crate::domain::grants::{CustomRoles, Grants};
 use clientele_api::org::AccessDenial;
 use clientele_api::org::member::State;
-use clientele_api::{Result, Uid};
+use clientele_api::permission::Effective;
+use clientele_api::{Error, Result, Uid};
+use clientele_service::scope::Scope;
 use clientele_service::standing::Standing;
 use clientele_store::connect::db_error;
 use clientele_store::tx::Tx;
@@ -54,7 +56,19 @@ pub fn load(reader: Reader, organization: Uid, user: Uid) -> BoxFuture<'static, 
     .boxed()
 }
 
-/// The same, in a unit that needs it to hold when it commits: it has locked the organization.
+/// The client user who calls must still be allowed to, in the unit that does what it was admitted for. What it may give is answered;
+/// None for those who may give everything.
+pub async fn confirm<L>(tx: &Tx, scope: &Scope<L>) -> Result<Option<Effective>> {
+    let Some(client) = scope.client() else {
+        return Ok(None);
+    };
+    let standing = read(tx, client.organization, client.user).await?;
+    let standing = standing.ok_or_else(|| Error::not_found("Resource", format!("users/{}", client.user)))?;
+    scope.require_still_allowed(&standing)?;
+    Ok(Some(standing.permissions))
+}
+
+/// The standing of a user in an organization, in a unit that needs it to hold when it commits. None: it never was a member.
 pub async fn read(tx: &Tx, organization: Uid, user: Uid) -> Result<Option<Standing>> {
     let query = select(organization, user);
     let row = Row::find_by_statement(tx.get_database_backend().build(&query));
