@@ -133,7 +133,8 @@ impl JournalService for JournalRpc {
     ) -> Result<Response<ListEntriesResponse>, Status> {
         self.admission
             .read(request, |scope, request| async move {
-                list(&self.journal, scope.filter(), &request).await
+                let client = scope.client().is_some();
+                list(&self.journal, scope.filter(), client, &request).await
             })
             .await
     }
@@ -153,7 +154,12 @@ impl JournalService for JournalRpc {
     }
 }
 
-async fn list(journal: &Journal, filter: Filter, request: &ListEntriesRequest) -> Result<Answer<ListEntriesResponse>> {
+async fn list(
+    journal: &Journal,
+    filter: Filter,
+    client: bool,
+    request: &ListEntriesRequest,
+) -> Result<Answer<ListEntriesResponse>> {
     let scope = match filter {
         Filter::All => Uid::NIL,
         Filter::Workspace(uid) | Filter::Organization(uid) => uid,
@@ -170,14 +176,17 @@ async fn list(journal: &Journal, filter: Filter, request: &ListEntriesRequest) -
     let size = usize::try_from(page.size).unwrap_or(usize::MAX);
     let listing = journal
         .before(filter, below.transpose()?, size, SCAN, |row| {
-            wanted.iter().all(|wanted| wanted.holds(row))
+            wanted.iter().all(|wanted| wanted.holds(row)) && (!client || is_for_clients(row))
         })
         .await?;
     let next_page_token = listing
         .next
         .map(|next| page.token(next.to_string().as_bytes()))
         .unwrap_or_default();
-    let entries = listing.rows.into_iter().map(Row::entry).collect::<Result<_>>()?;
+    let mut entries = listing.rows.into_iter().map(Row::entry).collect::<Result<Vec<_>>>()?;
+    if client {
+        entries.iter_mut().for_each(|entry| entry.changes.retain(client_reads));
+    }
     Ok(Answer {
         value: ListEntriesResponse {
             entries,
@@ -185,6 +194,31 @@ async fn list(journal: &Journal, filter: Filter, request: &ListEntriesRequest) -
         },
         revision: journal.revision().await?,
     })
+}
+
+/// What client users can read, by the full names of the messages. Of everything else they do not learn that it changed.
+const FOR_CLIENTS: &[&str] = &[
+    "clientele.assignment.v1.Assignment",
+    "clientele.org.v1.Invitation",
+    "clientele.org.v1.Member",
+    "clientele.org.v1.Organization",
+    "clientele.org.v1.Role",
+    "clientele.org.v1.Team",
+    "clientele.settings.v1.Settings",
+];
+
+fn is_for_clients(row: &Row) -> bool {
+    row.changes().is_ok_and(|changes| changes.iter().any(client_reads))
+}
+
+fn client_reads(change: &Change) -> bool {
+    FOR_CLIENTS.contains(&message_type(change))
+}
+
+/// The full name of the message that a change tells of.
+fn message_type(change: &Change) -> &str {
+    let any = change.after.as_ref().or(change.before.as_ref());
+    any.and_then(|any| any.type_url.rsplit('/').next()).unwrap_or_default()
 }
 
 /// A term of the log's filter.
@@ -367,11 +401,8 @@ impl Watcher {
     }
 
     fn wants(&self, change: &Change) -> bool {
-        let Some(any) = change.after.as_ref().or(change.before.as_ref()) else {
-            return true;
-        };
-        let name = any.type_url.rsplit('/').next().unwrap_or_default();
-        self.types.is_empty() || self.types.iter().any(|wanted| wanted == name)
+        let name = message_type(change);
+        name.is_empty() || self.types.is_empty() || self.types.iter().any(|wanted| wanted == name)
     }
 
     fn check_end(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes};
 use clientele_api::DESCRIPTORS;
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
 use serde_json::Value;
 use std::str::FromStr;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -103,7 +103,10 @@ impl Calls {
             DynamicMessage::deserialize(method.input(), request).unwrap_or_else(|error| panic!("{path}: {error}"));
         let (answer, headers) = self.raw(path, caller, request.encode_to_vec().into()).await?;
         let answer = DynamicMessage::decode(method.output(), answer).unwrap();
-        Ok((serde_json::to_value(&answer).unwrap(), headers))
+        // With the fields that are empty, as grpcurl -emit-defaults shows them.
+        let options = SerializeOptions::new().skip_default_fields(false);
+        let answer = answer.serialize_with_options(serde_json::value::Serializer, &options);
+        Ok((answer.unwrap(), headers))
     }
 
     /// Sends these bytes as the message and answers the bytes of the (first) message.

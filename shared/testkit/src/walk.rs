@@ -9,8 +9,9 @@ use tonic::Code;
 use uuid::Uuid;
 
 /// Calls every method of these services as everybody who may not: without a token, with an expired one, as the owner of another
-/// workspace, with too low a role, and as a service where the policy names none; with every pattern that its names have, and without
-/// those that may be left out. It is never answered and never INTERNAL.
+/// workspace, with too low a role, as a service where the policy names none, and as a client user of nowhere; with every pattern that
+/// its names have, and without those that may be left out. It is never answered and never INTERNAL. Public methods anybody may call: but
+/// nothing proves anything here.
 ///
 /// `workspace` and `organization` exist on the server.
 pub async fn refuse_everybody_else(
@@ -34,16 +35,27 @@ pub async fn refuse_everybody_else(
                 assert!(codes.contains(&status.code()), "{path} {request} to {who}: {status:?}");
                 reason(&status);
             };
-            if !method.public {
-                refused("nobody", Caller::default(), &[Code::Unauthenticated]).await;
-                refused("garbage", Caller::with("a.b.c"), &[Code::Unauthenticated]).await;
-                refused(
-                    "an expired token",
-                    Caller::with(tokens.expired_operator()),
-                    &[Code::Unauthenticated],
-                )
-                .await;
+            if method.public {
+                let unproven = [Code::NotFound, Code::InvalidArgument];
+                refused("nobody", Caller::default(), &unproven).await;
+                refused("an expired token", Caller::with(tokens.expired_operator()), &unproven).await;
+                continue;
             }
+            refused("nobody", Caller::default(), &[Code::Unauthenticated]).await;
+            refused("garbage", Caller::with("a.b.c"), &[Code::Unauthenticated]).await;
+            refused(
+                "an expired token",
+                Caller::with(tokens.expired_operator()),
+                &[Code::Unauthenticated],
+            )
+            .await;
+            let nowhere = tokens.user(&Uuid::now_v7().to_string(), &Uuid::now_v7().to_string());
+            refused(
+                "a client user of nowhere",
+                Caller::with(nowhere),
+                &[Code::NotFound, Code::PermissionDenied],
+            )
+            .await;
             let stranger = Caller::with(tokens.staff("somebody-else", StaffRole::Owner));
             refused("a stranger", stranger, &[Code::NotFound, Code::PermissionDenied]).await;
             if let Some(role) = below(method.role) {

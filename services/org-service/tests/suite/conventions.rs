@@ -13,7 +13,7 @@ use uuid::Uuid;
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
 
 impl World {
-    async fn journal_rows(&self) -> usize {
+    pub(crate) async fn journal_rows(&self) -> usize {
         let request = ListEntriesRequest {
             parent: "workspaces/acme".into(),
             page_size: 500,

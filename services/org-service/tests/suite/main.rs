@@ -7,7 +7,11 @@ mod conventions;
 mod jobs;
 mod journal;
 mod logos;
+mod members;
 mod organizations;
+mod permissions;
+mod roles;
+mod users;
 mod walks;
 mod workspaces;
 
@@ -17,11 +21,13 @@ use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
 use clientele_service::config::Config;
-use clientele_testkit::{Caller, Calls, Database, Engine, Running, Tokens};
+use clientele_testkit::{Caller, Calls, Database, Engine, Running, Tokens, reason};
 use org_service::OrgService;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tempfile::TempDir;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// A running org-service with the workspace `acme`, and everybody who calls it.
 struct World {
@@ -81,6 +87,58 @@ impl World {
         Calls::new(self.channel.clone())
     }
 
+    /// Calls a method of `clientele.org.v1`, named as in `MemberService/CreateMember`.
+    async fn call(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
+        let path = format!("/clientele.org.v1.{method}");
+        let answered = self.calls().call(&path, caller, request).await;
+        answered.map(|(answer, _)| answer)
+    }
+
+    /// Calls as an admin of `acme`, which must be answered.
+    async fn done(&self, method: &str, request: Value) -> Value {
+        let answered = self.call(&self.admin, method, request).await;
+        answered.unwrap_or_else(|status| panic!("{method}: {status:?}"))
+    }
+
+    /// Calls, which must be refused with this code and reason.
+    async fn refused(&self, caller: &Caller, method: &str, request: Value, code: Code, why: &str) -> Status {
+        match self.call(caller, method, request.clone()).await {
+            Ok(answer) => panic!("{method} {request} was answered: {answer}"),
+            Err(status) => {
+                assert_eq!(
+                    (status.code(), reason(&status).as_str()),
+                    (code, why),
+                    "{method} {request}: {status:?}"
+                );
+                status
+            }
+        }
+    }
+
+    /// Makes a new person a member of an organization of `acme`.
+    async fn add(&self, organization: &str, email: &str, roles: &[&str]) -> Person {
+        let request = json!({
+            "parent": format!("workspaces/acme/organizations/{organization}"),
+            "newUser": { "email": email },
+            "member": { "roles": roles },
+        });
+        self.person(self.done("MemberService/CreateMember", request).await)
+            .await
+    }
+
+    async fn person(&self, member: Value) -> Person {
+        let name = member["name"].as_str().unwrap().to_owned();
+        let (organization, user) = name.split_once("/members/").unwrap();
+        let found = self
+            .done("OrganizationService/GetOrganization", json!({ "name": organization }))
+            .await;
+        Person {
+            caller: Caller::with(self.tokens.user(user, found["uid"].as_str().unwrap())),
+            user: user.to_owned(),
+            member: name,
+        }
+    }
+
     async fn create_workspace(&self, id: &str) -> Workspace {
         let workspace = Some(Workspace {
             display_name: Some(format!("The {id} agency")),
@@ -106,6 +164,17 @@ impl World {
             .unwrap()
             .into_inner()
     }
+}
+
+/// A member of an organization.
+#[derive(Clone)]
+struct Person {
+    /// The name of the member.
+    member: String,
+    /// The id of the user.
+    user: String,
+    /// The person, signed in to the organization.
+    caller: Caller,
 }
 
 /// A request for an organization in `acme`.

@@ -5,6 +5,7 @@ use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_eve
 use serde_json::json;
 
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
+const BAKERS: &str = "workspaces/acme/organizations/bakers";
 /// One white pixel.
 const PIXEL: &str = "R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==";
 
@@ -24,6 +25,11 @@ async fn every_mutation_happens_once() {
         let world = World::start(engine).await;
         let on = |method, request| Step { method, request };
         let bakery = json!({ "name": BAKERY });
+        world.create_organization("bakers").await;
+        let ann = world.add("bakers", "ann@example.com", &[]).await;
+        let user = json!({ "name": format!("workspaces/acme/users/{}", ann.user) });
+        let member = json!({ "name": ann.member });
+        let role = "workspaces/acme/organizations/bakers/roles/sales";
         let steps = vec![
             on("/clientele.org.v1.WorkspaceService/CreateWorkspace", json!({ "workspaceId": "globex", "workspace": { "displayName": "G" } })),
             on(
@@ -41,6 +47,19 @@ async fn every_mutation_happens_once() {
             on("/clientele.org.v1.OrganizationService/ResumeOrganization", bakery.clone()),
             on("/clientele.org.v1.OrganizationService/DeleteOrganization", bakery.clone()),
             on("/clientele.org.v1.OrganizationService/UndeleteOrganization", bakery),
+            on("/clientele.org.v1.RoleService/CreateRole", json!({ "parent": BAKERS, "roleId": "sales", "role": { "title": "S" } })),
+            on("/clientele.org.v1.RoleService/UpdateRole", json!({ "role": { "name": role, "title": "T" } })),
+            on("/clientele.org.v1.RoleService/DeleteRole", json!({ "name": role })),
+            on("/clientele.org.v1.MemberService/CreateMember", json!({ "parent": BAKERS, "newUser": { "email": "ben@example.com" } })),
+            on("/clientele.org.v1.MemberService/BatchCreateMembers", json!({ "parent": BAKERS, "requests": [{ "newUser": { "email": "carl@example.com" } }] })),
+            on("/clientele.org.v1.MemberService/UpdateMember", json!({ "member": { "name": ann.member, "roles": ["viewer"] } })),
+            on("/clientele.org.v1.MemberService/SetPresence", json!({ "name": ann.member, "presence": "PRESENCE_ONLINE" })),
+            on("/clientele.org.v1.MemberService/SuspendMember", member.clone()),
+            on("/clientele.org.v1.MemberService/ResumeMember", member.clone()),
+            on("/clientele.org.v1.MemberService/RemoveMember", member),
+            on("/clientele.org.v1.UserService/UpdateUser", json!({ "user": { "name": user["name"], "displayName": "Ann" } })),
+            on("/clientele.org.v1.UserService/DisableUser", user.clone()),
+            on("/clientele.org.v1.UserService/EnableUser", user),
         ];
         replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
