@@ -1,5 +1,6 @@
 //! The database of a service: a pool for reads, and the way to write.
 
+use crate::memory::Epochs;
 use crate::postgres::Connections;
 use crate::tx::{self, Fault, Reply, Writing, postgres::Writers, sqlite::Writer};
 use clientele_api::{Error, Result};
@@ -42,6 +43,7 @@ struct Inner {
     writing: Writing,
     commits: watch::Sender<u64>,
     renames: AtomicU64,
+    epochs: Epochs,
 }
 
 enum Target {
@@ -78,6 +80,7 @@ impl Db {
             writing,
             commits,
             renames: AtomicU64::new(0),
+            epochs: Epochs::new(),
         }));
         db.ping().await?;
         Ok(db)
@@ -133,6 +136,17 @@ impl Db {
     /// Names may mean something else from here on.
     pub(crate) fn note_rename(&self) {
         self.0.renames.fetch_add(1, Ordering::Release);
+    }
+
+    /// What has changed, as far as this process has noticed.
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.0.epochs
+    }
+
+    /// Another replica has changed what only it knows: anything may be out of date, and names may mean something else.
+    pub(crate) fn note_unknown_changes(&self) {
+        self.note_rename();
+        self.epochs().bump_all();
     }
 
     pub(crate) fn writing(&self) -> &Writing {

@@ -74,6 +74,11 @@ impl WatchCursor {
         Self { cursor, snapshot: None }
     }
 
+    /// Up to where everything is told then. None: amid the snapshots.
+    pub fn checkpoint(&self) -> Option<Cursor> {
+        self.snapshot.is_none().then_some(self.cursor)
+    }
+
     /// The cursor of this text, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
         let Some((cursor, snapshot)) = text.split_once('~') else {

@@ -11,8 +11,9 @@ use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{Checkpoint, Entry, InitialState, WatchRequest, WatchResponse};
-use clientele_api::{Error, Result, error::ErrorReason};
+use clientele_api::{Error, Result, Uid, error::ErrorReason};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use sea_orm::DbBackend;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +77,9 @@ impl Follower {
             metrics: Metrics::new(peer.service),
             peer,
         };
+        if db.backend() == DbBackend::Postgres {
+            tasks::spawn(stop.clone(), followed.clone().notice());
+        }
         tasks::spawn(stop, follower.run());
         Ok(followed)
     }
@@ -109,7 +113,7 @@ impl Follower {
     /// Watches from the stored cursor until the stream ends.
     async fn follow(&self) -> Result<End> {
         let mut at = state::read(self.db.read(), self.peer.service).await?;
-        self.db.note_rename(); // another replica may have been faster, with whatever it heard
+        self.db.note_unknown_changes(); // another replica may have been faster, with whatever it heard
         let mut stored = Instant::now();
         let mut stream = match timeout(SILENCE, self.watch(&at)).await {
             Ok(Ok(response)) => response.into_inner(),
@@ -193,9 +197,8 @@ impl Follower {
         }
         let from = self.apply_entries(from, entries).await?;
         projection::sweep(&self.db, from.bootstrap).await?;
-        let next = self.apply(from, Vec::new(), WatchCursor::at(to)).await?;
-        self.db.note_rename();
-        Ok(next)
+        self.db.note_unknown_changes();
+        self.apply(from, Vec::new(), WatchCursor::at(to)).await
     }
 
     /// Writes what the entries say, and the cursor. Where another replica follows too and was faster, goes on from what it wrote:
@@ -207,7 +210,8 @@ impl Follower {
         let span = span(self.peer.service, &entries);
         loop {
             if from.knows(&to) {
-                self.tell(from.checkpoint());
+                self.forget_changed(&entries);
+                self.tell(to.checkpoint()); // not more: what the other has heard beyond it, memory has not
                 return Ok(from);
             }
             let next = state::Model {
@@ -223,6 +227,7 @@ impl Follower {
                 if batch.frees_names() {
                     self.db.note_rename();
                 }
+                self.forget_changed(&entries);
                 self.metrics.applied(&entries);
                 self.applied.send_replace(next.checkpoint());
                 return Ok(next);
@@ -230,8 +235,26 @@ impl Follower {
             if theirs.bootstrap != from.bootstrap {
                 return Err(read_by_another());
             }
-            self.db.note_rename();
+            if from.is_settled() {
+                self.db.note_rename();
+            } else {
+                self.db.note_unknown_changes(); // it may have swept
+            }
             from = theirs;
+        }
+    }
+
+    /// What our stream tells is forgotten once it is in the database, whoever wrote it there, and before it is told.
+    fn forget_changed(&self, entries: &[Entry]) {
+        let epochs = self.db.epochs();
+        for entry in entries {
+            let changed = entry.changes.iter().map(|change| &change.uid);
+            for uid in changed
+                .chain([&entry.organization_uid])
+                .filter_map(|uid| Uid::parse(uid))
+            {
+                epochs.bump(uid);
+            }
         }
     }
 

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a waiting call looks whether another replica has applied it.
 const LOOK: Duration = Duration::from_millis(25);
 
+/// How far our own stream may be behind another replica's before what is remembered is taken to be out of date.
+const BEHIND: Duration = Duration::from_millis(50);
+
 /// How far a followed service is known here.
 #[derive(Debug, Clone)]
 pub struct Followed {
@@ -73,6 +76,21 @@ impl Followed {
         })?
     }
 
+    /// Notices what another replica has heard while our own stream is down or silent.
+    async fn notice(self) {
+        let mut noticed = None;
+        loop {
+            let stored = stored_cursor(&self.db, self.service).await;
+            tokio::time::sleep(BEHIND).await; // mostly our own stream tells the same meanwhile
+            if let Ok(stored) = stored
+                && stored > noticed.max(*self.applied.borrow())
+            {
+                self.db.note_unknown_changes();
+                noticed = stored;
+            }
+        }
+    }
+
     /// Looks again and again whether another replica has heard more; ends only if that fails.
     async fn look(&self) -> Error {
         loop {
@@ -82,7 +100,7 @@ impl Followed {
                 Err(error) => return error,
             };
             if stored > *self.applied.borrow() {
-                self.db.note_rename(); // only the other replica knows what it heard
+                self.db.note_unknown_changes(); // only the other replica knows what it heard
                 self.applied.send_replace(stored);
             }
             tokio::time::sleep(LOOK).await;

@@ -6,6 +6,7 @@ mod retention;
 mod row;
 pub mod state;
 mod tail;
+mod touched;
 
 pub use migration::CreateJournal;
 pub use read::{Filter, Listing};
@@ -13,7 +14,9 @@ pub use row::Model as Row;
 
 use crate::connect::Db;
 use crate::cursor::{Answer, Cursor, Revision};
+use crate::memory::Coherence;
 use crate::tx::{self, Mode, Tx, TxFn};
+use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Result, Uid};
@@ -99,18 +102,21 @@ struct Inner {
     db: Db,
     tail: Tail,
     horizon: watch::Receiver<Cursor>,
+    coherence: Arc<Coherence>,
 }
 
 impl Journal {
     /// Finds out which life of the database this is and begins to watch the end of the journal, until `stop`.
     pub async fn open(db: &Db, stop: CancellationToken) -> Result<Self> {
         let epoch = state::enter(db).await?;
-        let tail = Tail::new(db);
+        let coherence = Arc::new(Coherence::new(epoch));
+        let tail = Tail::new(db, coherence.clone());
         let horizon = tail.clone().start(epoch, stop).await?;
         Ok(Self(Arc::new(Inner {
             db: db.clone(),
             tail,
             horizon,
+            coherence,
         })))
     }
 
@@ -124,12 +130,18 @@ impl Journal {
         self.0.horizon.clone()
     }
 
+    /// How far the changes have been noticed here.
+    pub(crate) fn coherence(&self) -> &Coherence {
+        &self.0.coherence
+    }
+
     /// The database.
     pub fn db(&self) -> &Db {
         &self.0.db
     }
 
-    /// Runs a unit and writes down what it did, in one transaction.
+    /// Runs a unit and writes down what it did, in one transaction. Before this answers, what it changed is forgotten here; if nobody
+    /// waits for the answer any more, that happens as on other replicas: when the row is read at the journal's end.
     pub async fn write<T, F>(&self, author: Author, unit: F) -> Result<Answer<T>>
     where
         T: Message + Clone + 'static,
@@ -141,8 +153,16 @@ impl Journal {
         } else {
             Mode::Commit
         };
+        let named = author.organization.as_ref().map(|organization| organization.uid);
         let remembered = async move |tx: &Tx| remember(tx, unit, &author).await;
-        let done = tx::run(self.db(), mode, remembered).await?;
+        let done = tx::run(self.db(), mode, remembered).await.inspect_err(|error| {
+            if error.reason() == ErrorReason::OutcomeUnknown {
+                self.db().epochs().bump_all();
+            }
+        })?;
+        if done.position.is_some() {
+            self.forget_changed(&done.value, named);
+        }
         let revision = match done.position {
             Some(position) => {
                 let mut revision = Revision::new();
@@ -155,6 +175,14 @@ impl Journal {
             value: done.value.answer,
             revision,
         })
+    }
+
+    fn forget_changed<T>(&self, recorded: &Recorded<T>, named: Option<Uid>) {
+        let organization = recorded.organization.as_ref().map(|organization| organization.uid);
+        let changed = recorded.changes.iter().filter_map(|change| Uid::parse(&change.uid));
+        for uid in organization.or(named).into_iter().chain(changed) {
+            self.db().epochs().bump(uid);
+        }
     }
 }
 

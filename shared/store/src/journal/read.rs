@@ -38,19 +38,7 @@ impl Journal {
         let select = filtered(filter)
             .filter(row::Column::Epoch.eq(horizon.epoch))
             .limit(limit);
-        let select = match self.db().backend() {
-            DbBackend::Postgres => select
-                .filter(position().gt(values(from.position)))
-                .filter(position().lte(values(horizon.position)))
-                .order_by_asc(row::Column::Xid)
-                .order_by_asc(row::Column::Seq),
-            // xid is 0: named as a value, so that the indexes are followed, and without a filter the key, which is seq alone
-            _ => select
-                .filter(row::Column::Xid.eq(0))
-                .filter(row::Column::Seq.gt(from.position.seq))
-                .filter(row::Column::Seq.lte(horizon.position.seq))
-                .order_by_asc(row::Column::Seq),
-        };
+        let select = behind(select, self.db().backend(), from.position, horizon.position);
         // The floor as it was when these rows were read: a row may be removed at any time.
         let mut query = select.into_query();
         for column in [state::Column::FloorXid, state::Column::FloorSeq] {
@@ -194,6 +182,28 @@ fn newest_first(backend: DbBackend) -> &'static str {
     match backend {
         DbBackend::Postgres => "epoch DESC, xid DESC, seq DESC",
         _ => "seq DESC",
+    }
+}
+
+/// Of these rows those behind `from`, up to `to`, in the feed's order.
+pub(super) fn behind(
+    select: Select<row::Entity>,
+    backend: DbBackend,
+    from: Position,
+    to: Position,
+) -> Select<row::Entity> {
+    match backend {
+        DbBackend::Postgres => select
+            .filter(position().gt(values(from)))
+            .filter(position().lte(values(to)))
+            .order_by_asc(row::Column::Xid)
+            .order_by_asc(row::Column::Seq),
+        // xid is 0: named as a value, so that the indexes are followed, and without a filter the key, which is seq alone
+        _ => select
+            .filter(row::Column::Xid.eq(0))
+            .filter(row::Column::Seq.gt(from.seq))
+            .filter(row::Column::Seq.lte(to.seq))
+            .order_by_asc(row::Column::Seq),
     }
 }
 

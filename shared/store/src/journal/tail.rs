@@ -5,14 +5,16 @@
 //! journal's own writers that still runs. A NOTIFY inside every transaction would serialize all commits of the cluster; instead one
 //! task of each process tells the other replicas after the commit, in bursts.
 
-use super::state;
+use super::{state, touched};
 use crate::connect::{Db, Reads, db_error};
 use crate::cursor::Cursor;
+use crate::memory::{Coherence, Look};
 use crate::tasks;
 use crate::tx::Position;
-use clientele_api::{Error, Result};
+use clientele_api::{Error, Result, Uid};
 use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,7 @@ const REST: Duration = Duration::from_millis(5);
 const NOTIFY_EVERY: Duration = Duration::from_millis(5);
 /// How long the database may take to answer where the end is.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// After so much silence the connection that listens is replaced: nothing else would tell that it is dead.
+/// After so much silence the connection that listens is tried: nothing else would tell that it is dead.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The channel of the database on which replicas wake each other.
 const CHANNEL: &str = "clientele_journal";
@@ -39,6 +41,7 @@ pub(super) struct Tail {
     db: Db,
     /// Connections of its own: the end must be found also while all others are busy reading.
     own: Reads,
+    coherence: Arc<Coherence>,
 }
 
 /// Where the end is.
@@ -50,9 +53,13 @@ struct End {
 }
 
 impl Tail {
-    pub(super) fn new(db: &Db) -> Self {
+    pub(super) fn new(db: &Db, coherence: Arc<Coherence>) -> Self {
         let own = db.read().apart(2); // one notifies, one reads
-        Self { db: db.clone(), own }
+        Self {
+            db: db.clone(),
+            own,
+            coherence,
+        }
     }
 
     /// Watches the end from `epoch` on, until `stop`; answers where it is and news of it.
@@ -63,9 +70,16 @@ impl Tail {
             position: first.position,
         });
         let wake = Arc::new(Notify::new());
-        if let Some(options) = self.own.postgres() {
-            tasks::spawn(stop.clone(), listen(options.clone(), wake.clone()));
-            tasks::spawn(stop.clone(), notify(self.clone()));
+        match self.own.postgres() {
+            Some(options) => {
+                let listen = listen(options.clone(), wake.clone(), self.coherence.clone());
+                tasks::spawn(stop.clone(), listen);
+                tasks::spawn(stop.clone(), notify(self.clone()));
+            }
+            None => {
+                self.coherence.wake_up_began(1); // within this process, for ever
+                wake.notify_one();
+            }
         }
         tasks::spawn(stop, self.follow(horizon, wake));
         Ok(news)
@@ -141,6 +155,7 @@ impl Tail {
             }
             sleep_until(rested).await; // the commits of this time are seen together
             committed.borrow_and_update(); // before the read: what commits during it wakes us again
+            let look = self.coherence.look();
             let read = self.read().await;
             rested = Instant::now() + REST;
             match read {
@@ -153,6 +168,8 @@ impl Tail {
                     return;
                 }
                 Ok(end) => {
+                    let known = *horizon.borrow();
+                    self.forget_changed(look, known, end.position).await;
                     show(&horizon, end.position);
                     pause = if end.held { REST } else { POLL };
                     held_since = end.held.then(|| held_since.unwrap_or_else(Instant::now));
@@ -160,6 +177,7 @@ impl Tail {
                     age.record(held, std::slice::from_ref(&service));
                 }
                 Err(error) => {
+                    self.coherence.doubt();
                     tracing::warn!(cause = error.cause(), "the end of the journal can't be read");
                     pause = POLL;
                     // The database may have been away and come back as another one.
@@ -171,6 +189,41 @@ impl Tail {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Tail {
+    /// Forgets what has changed up to the end that was found, before it is shown. Where it can't be told what that is, everything.
+    async fn forget_changed(&self, look: Look, known: Cursor, end: Position) {
+        let end = Cursor {
+            position: end.max(known.position),
+            ..known
+        };
+        let epochs = self.db.epochs();
+        let touched = match self.coherence.goes_on(look) {
+            true if end == known => Some(Vec::new()),
+            true => self.touched(known.position, end).await,
+            false => None,
+        };
+        match touched {
+            Some(uids) => uids.into_iter().for_each(|uid| epochs.bump(uid)),
+            None => epochs.bump_all(),
+        }
+        self.coherence.prove(look, end.position.revision());
+    }
+
+    async fn touched(&self, from: Position, to: Cursor) -> Option<Vec<Uid>> {
+        match tokio::time::timeout(POLL, touched::between(&self.own, from, to)).await {
+            Ok(Ok(touched)) => touched,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    cause = error.cause(),
+                    "what has changed can't be read: memory begins anew"
+                );
+                None
+            }
+            Err(_) => None,
         }
     }
 }
@@ -205,28 +258,38 @@ fn horizon_statement(service: &str) -> String {
     )
 }
 
-/// Wakes our readers when another replica has committed.
-async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
-    loop {
-        if let Err(error) = listen_once(&options, &wake).await {
+/// Wakes our readers when another replica has committed. Memory stands aside meanwhile.
+async fn listen(options: PgConnectOptions, wake: Arc<Notify>, coherence: Arc<Coherence>) {
+    for connection in 1.. {
+        let listened = listen_once(&options, &wake, || coherence.wake_up_began(connection)).await;
+        coherence.wake_up_ended();
+        if let Err(error) = listened {
             tracing::warn!(%error, "wake-ups from other replicas are lost until the database answers again; polling goes on");
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// Listens until the connection is lost, or silent for so long that it may have been.
-async fn listen_once(options: &PgConnectOptions, wake: &Notify) -> Result<(), sqlx::Error> {
+/// Listens until the connection is lost.
+async fn listen_once(options: &PgConnectOptions, wake: &Notify, began: impl FnOnce()) -> Result<(), sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .connect_lazy_with(options.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false); // a connection that is made again has missed something
     listener.listen(CHANNEL).await?;
-    while let Ok(notification) = tokio::time::timeout(SILENCE, listener.recv()).await {
-        notification?;
-        wake.notify_one();
+    began();
+    wake.notify_one();
+    loop {
+        match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => wake.notify_one(),
+            Ok(lost) => return lost.map(drop),
+            Err(_) => {
+                let answer = tokio::time::timeout(PATIENCE, listener.execute("SELECT 1")).await;
+                answer.map_err(|_| sqlx::Error::PoolTimedOut)??;
+            }
+        }
     }
-    Ok(())
 }
 
 /// Wakes the readers of the other replicas when this one has committed.
