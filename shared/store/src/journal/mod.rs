@@ -160,9 +160,7 @@ impl Journal {
                 self.db().epochs().bump_all();
             }
         })?;
-        if done.position.is_some() {
-            self.forget_changed(&done.value, named);
-        }
+        self.forget_changed(&done.value, named);
         let revision = match done.position {
             Some(position) => {
                 let mut revision = Revision::new();

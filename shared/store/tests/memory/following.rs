@@ -7,6 +7,7 @@ use clientele_store::connect::Db;
 use clientele_store::follow::{self, Followed, Follower, OrganizationProjection, Peer};
 use clientele_store::{Answer, Journal, Memory, Revision};
 use clientele_testkit::{OrgFeed, until};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Endpoint;
 
@@ -15,6 +16,7 @@ struct Replica {
     db: Db,
     followed: Followed,
     memory: Memory<Uid, OrganizationProjection>,
+    loads: AtomicU64,
     _stop: DropGuard,
     _token: tempfile::NamedTempFile,
 }
@@ -34,6 +36,7 @@ impl Replica {
         Self {
             followed: Follower::start(&db, peer, stop.clone()).await.unwrap(),
             memory: Memory::new(journal, "organizations", 100),
+            loads: AtomicU64::new(0),
             db,
             _stop: stop.drop_guard(),
             _token: token,
@@ -44,6 +47,7 @@ impl Replica {
     async fn version(&self, organization: &Organization) -> i64 {
         let uid = Uid::parse(&organization.uid).unwrap();
         let load = async || {
+            self.loads.fetch_add(1, Ordering::Relaxed);
             Ok(Answer {
                 value: follow::organization(self.db.read(), uid).await?,
                 revision: Revision::new(),
@@ -51,6 +55,10 @@ impl Replica {
         };
         let answer = self.memory.get(uid, &[uid], &Revision::new(), load).await.unwrap();
         answer.value.map_or(0, |organization| organization.version)
+    }
+
+    fn loads(&self) -> u64 {
+        self.loads.load(Ordering::Relaxed)
     }
 
     /// Waits until everything that was told is known.
@@ -76,6 +84,24 @@ pub(crate) async fn what_is_followed_is_seen_by_who_waited_for_it(place: &Place)
         assert_eq!(replica.version(&bakery).await, bakery.version);
         bakery = feed.update(acme, &bakery, |_| ());
     }
+}
+
+pub(crate) async fn what_is_swept_out_is_seen_to_be_gone(place: &Place) {
+    let (feed, _, bakery) = bakery().await;
+    let replica = Replica::start(place, &feed).await;
+    replica.hear(&feed).await;
+    // Another life, without the bakery. It is remembered again before the last of what there is now was told.
+    feed.hold();
+    let streams = feed.opened();
+    feed.restore(|entry| (entry.changes[0].uid != bakery.uid).then(|| entry.clone()));
+    until(SOON, "everything is read anew", async || feed.opened() > streams).await;
+    until(SOON, "it is remembered", async || {
+        let before = replica.loads();
+        replica.version(&bakery).await == 1 && replica.loads() == before
+    })
+    .await;
+    feed.release();
+    until(SOON, "it is gone", async || replica.version(&bakery).await == 0).await;
 }
 
 /// A replica that is allowed to hear everything, and one that hears nothing from now on.
@@ -121,6 +147,22 @@ pub(crate) async fn of_two_replicas_both_see_what_they_are_told(place: &Place) {
             replica.hear(&feed).await;
             assert_eq!(replica.version(&bakery).await, bakery.version);
         }
+        bakery = feed.update(acme, &bakery, |_| ());
+    }
+}
+
+/// Their streams end at the same moment: one goes on from what the other has written.
+pub(crate) async fn what_another_replica_has_heard_before_a_new_stream_is_seen(place: &Place) {
+    let (feed, acme, mut bakery) = bakery().await;
+    let replicas = [Replica::start(place, &feed).await, Replica::start(place, &feed).await];
+    for _ in 0..40 {
+        for replica in &replicas {
+            until(SOON, "it is seen", async || {
+                replica.version(&bakery).await == bakery.version
+            })
+            .await;
+        }
+        feed.cut();
         bakery = feed.update(acme, &bakery, |_| ());
     }
 }

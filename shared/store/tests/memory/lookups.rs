@@ -70,19 +70,6 @@ pub(crate) async fn what_is_not_there_is_not_remembered(place: &Place) {
     assert_eq!(process.get(uid).await, Some(2));
 }
 
-pub(crate) async fn what_is_validated_only_changes_nothing(place: &Place) {
-    let process = place.process().await;
-    let uid = Uid::new();
-    process.set(uid, 1).await;
-    process.until_remembered(uid).await;
-    let author = Author {
-        validate_only: true,
-        ..author()
-    };
-    process.write(author, uid, 2, None).await.unwrap();
-    assert_eq!(process.get(uid).await, Some(1));
-}
-
 pub(crate) async fn who_has_seen_more_than_is_proven_is_answered_from_the_database(place: &Place) {
     let process = place.process().await;
     let uid = Uid::new();

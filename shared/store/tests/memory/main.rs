@@ -35,7 +35,6 @@ on_both_engines! {
     lookups::what_is_remembered_is_not_read_again,
     lookups::what_was_written_is_seen_by_the_next_read,
     lookups::what_is_not_there_is_not_remembered,
-    lookups::what_is_validated_only_changes_nothing,
     lookups::who_has_seen_more_than_is_proven_is_answered_from_the_database,
     lookups::at_most_its_capacity_is_remembered,
     race::what_changes_during_a_read_is_not_remembered_as_it_was,
@@ -43,6 +42,7 @@ on_both_engines! {
     replicas::what_another_process_writes_is_seen,
     replicas::what_readers_may_see_is_seen,
     following::what_is_followed_is_seen_by_who_waited_for_it,
+    following::what_is_swept_out_is_seen_to_be_gone,
 }
 
 on! { Postgres in only_on_postgres:
@@ -53,4 +53,5 @@ on! { Postgres in only_on_postgres:
     following::what_another_replica_has_heard_is_seen_by_who_waited_for_it,
     following::what_another_replica_has_heard_is_seen_without_a_stream,
     following::of_two_replicas_both_see_what_they_are_told,
+    following::what_another_replica_has_heard_before_a_new_stream_is_seen,
 }

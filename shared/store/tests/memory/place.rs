@@ -144,10 +144,11 @@ impl Process {
         self.loads() - before
     }
 
-    /// Waits until a thing is answered from memory.
+    /// Waits until a thing is answered from memory, and nothing that was written before this will still be noticed.
     pub(crate) async fn until_remembered(&self, uid: Uid) {
+        let now = self.reader.revision_now().await.unwrap();
         until(SOON, "it is remembered", async || {
-            self.reads_of(1, uid, &Revision::new()).await == 0
+            self.reads_of(1, uid, &now).await == 0
         })
         .await;
     }

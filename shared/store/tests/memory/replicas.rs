@@ -36,12 +36,11 @@ pub(crate) async fn who_knows_a_write_gets_nothing_older(place: &Place) {
     let (writer, reader) = (place.process().await, place.process().await);
     let uid = Uid::new();
     writer.set(uid, 1).await;
+    reader.until_remembered(uid).await;
     let options: PgConnectOptions = place.options.url.parse().unwrap();
     let options = options.application_name("clientele-assignment-writer");
     let mut open: PgConnection = options.connect().await.unwrap();
     open.execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
-    reader.until_remembered(uid).await;
-
     let seen = writer.set(uid, 2).await;
     assert_eq!(reader.get(uid).await, Some(1), "the horizon was held");
     assert_eq!(reader.get_since(uid, &seen).await, Some(2));
