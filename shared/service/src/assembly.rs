@@ -173,7 +173,7 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         followed.iter().map(|followed| followed.service()).collect(),
     );
     let directory = Directory::new(db.clone(), S::NAMES);
-    let standings = S::STANDING.map(|load| Standings::new(reader.clone(), load));
+    let standings = S::STANDING.map(|load| Standings::new(journal.clone(), reader.clone(), load));
     let admission = Admission::new(
         journal.clone(),
         directory,

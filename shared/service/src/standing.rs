@@ -4,7 +4,8 @@ use clientele_api::error::ErrorReason;
 use clientele_api::org::AccessDenial;
 use clientele_api::permission::Effective;
 use clientele_api::{Error, Result, Uid};
-use clientele_store::{Answer, Reader, Revision};
+use clientele_store::memory::Memory;
+use clientele_store::{Answer, Journal, Reader, Revision};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -22,23 +23,36 @@ pub struct Standing {
 /// Reads the standing of a user (the second uid) in an organization (the first). None: it never was a member.
 pub type Load = fn(Reader, Uid, Uid) -> BoxFuture<'static, Result<Answer<Option<Standing>>>>;
 
-/// The standings that a service knows.
+/// How many standings are remembered: some 2 KiB each.
+const REMEMBERED: u64 = 50_000;
+
+/// The standings that a service knows, answered from memory: they are asked for with every call of a client user.
 #[derive(Debug, Clone)]
 pub struct Standings {
+    memory: Memory<(Uid, Uid), Arc<Standing>>,
     reader: Reader,
     load: Load,
 }
 
 impl Standings {
-    /// Those that `load` reads.
-    pub fn new(reader: Reader, load: Load) -> Self {
-        Self { reader, load }
+    /// Those that `load` reads. They must depend on nothing but what happens to the user and in the organization.
+    pub fn new(journal: Journal, reader: Reader, load: Load) -> Self {
+        Self {
+            memory: Memory::new(journal, "standings", REMEMBERED),
+            reader,
+            load,
+        }
     }
 
     /// The standing of a user in an organization, for a caller who has seen `min`. None: it never was a member.
-    pub async fn get(&self, organization: Uid, user: Uid, _min: &Revision) -> Result<Answer<Option<Arc<Standing>>>> {
-        let found = (self.load)(self.reader.clone(), organization, user).await?;
-        Ok(found.map(|standing| standing.map(Arc::new)))
+    pub async fn get(&self, organization: Uid, user: Uid, min: &Revision) -> Result<Answer<Option<Arc<Standing>>>> {
+        let load = async || {
+            let found = (self.load)(self.reader.clone(), organization, user).await?;
+            Ok(found.map(|standing| standing.map(Arc::new)))
+        };
+        self.memory
+            .get((organization, user), &[organization, user], min, load)
+            .await
     }
 }
 

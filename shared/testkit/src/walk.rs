@@ -2,7 +2,7 @@
 
 use crate::calls::{Caller, Calls, reason};
 use crate::tokens::Tokens;
-use clientele_api::access::{Method, StaffRole};
+use clientele_api::access::{Method, Name, StaffRole};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tonic::Code;
@@ -100,17 +100,23 @@ fn below(role: Option<StaffRole>) -> Option<StaffRole> {
 fn named_requests(method: &Method, workspace: &str, organization: &str) -> Vec<Value> {
     let patterns = method.names.iter().map(|name| name.patterns.len()).max().unwrap_or(1);
     let mut requests: Vec<Value> = (0..patterns)
-        .map(|at| named_request(method, at, workspace, organization))
+        .map(|at| named_request(method.names, at, workspace, organization))
         .collect();
     if method.names.iter().any(|name| name.optional) {
-        requests.push(json!({}));
+        let required = method.names.iter().filter(|name| !name.optional);
+        requests.push(named_request(required, 0, workspace, organization));
     }
     requests
 }
 
-fn named_request(method: &Method, pattern: usize, workspace: &str, organization: &str) -> Value {
+fn named_request<'n>(
+    names: impl IntoIterator<Item = &'n Name>,
+    pattern: usize,
+    workspace: &str,
+    organization: &str,
+) -> Value {
     let mut request = json!({});
-    for name in method.names {
+    for name in names {
         let pattern = name.patterns[pattern.min(name.patterns.len() - 1)];
         let value = pattern
             .replace("{workspace}", workspace)
