@@ -58,6 +58,7 @@ impl Service for SettingsBillingService {
             admission,
             journal,
             reader,
+            ..
         } = foundation;
         let app = App {
             journal: journal.clone(),
