@@ -6,6 +6,7 @@ mod cpu;
 mod creates;
 mod gets;
 mod load;
+mod permissions;
 mod pgbench;
 mod table;
 mod watch;
@@ -49,6 +50,8 @@ struct Options {
 enum Rows {
     /// The echoes, and GetOrganization beside them.
     Get,
+    /// TestPermissions, beside the echo.
+    Permissions,
     /// CreateOrganization on PostgreSQL, beside pgbench.
     CreatePostgres,
     /// CreateOrganization on SQLite, beside one transaction per commit.
@@ -100,6 +103,7 @@ impl Bench {
         writeln!(std::io::stderr(), "measuring {rows:?}")?;
         match rows {
             Rows::Get => gets::measure(self, table).await,
+            Rows::Permissions => permissions::measure(self, table).await,
             Rows::CreatePostgres => creates::measure_postgres(self, table).await,
             Rows::CreateSqlite => creates::measure_sqlite(self, table).await,
             Rows::Watch => {

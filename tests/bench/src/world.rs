@@ -99,6 +99,8 @@ pub(crate) struct World {
     pub(crate) connections: Vec<Channel>,
     /// An admin of the workspace.
     pub(crate) admin: Caller,
+    /// An internal service of the platform.
+    pub(crate) service: Caller,
     running: Running,
     _tokens: Tokens,
     _logos: TempDir,
@@ -118,6 +120,7 @@ impl World {
         let world = Self {
             connections,
             admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
+            service: Caller::with(tokens.service("dashboard")),
             running,
             _tokens: tokens,
             _logos: logos,

@@ -8,6 +8,7 @@ mod jobs;
 mod journal;
 mod logos;
 mod members;
+mod model;
 mod organizations;
 mod permissions;
 mod roles;
