@@ -11,6 +11,7 @@ use clientele_api::org::{
 };
 use clientele_testkit::{Caller, reason};
 use tonic::Code;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn the_main_job_is_done_and_survives_a_restart() {
@@ -133,6 +134,10 @@ async fn tokens_are_minted_for_every_role_and_for_nothing_else() {
     ] {
         assert_eq!(reason(&get(arguments).await), "RESOURCE_NOT_FOUND");
     }
+    // Client users go by uids.
+    let (user, organization) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
+    let client = ["--role", "user", "--organization", &organization, "--subject", &user];
+    assert_eq!(reason(&get(&client).await), "RESOURCE_NOT_FOUND");
     let foreign = get(&["--role", "owner", "--workspace", "globex"]).await;
     assert_eq!(
         (foreign.code(), reason(&foreign).as_str()),
@@ -142,6 +147,16 @@ async fn tokens_are_minted_for_every_role_and_for_nothing_else() {
         &["--role", "admin"][..],
         &["--role", "operator", "--workspace", "acme"],
         &["--role", "king"],
+        &["--role", "user", "--subject", &user],
+        &["--role", "user", "--organization", &organization],
+        &[
+            "--role",
+            "admin",
+            "--workspace",
+            "acme",
+            "--organization",
+            &organization,
+        ],
         &[],
     ] {
         assert!(

@@ -8,6 +8,7 @@ mod feed;
 mod order;
 mod repeated;
 mod replicas;
+mod standings;
 mod storm;
 
 use clientele_api::access::StaffRole;
