@@ -362,6 +362,33 @@ async fn of_two_last_org_admins_who_remove_each_other_one_stays() {
 }
 
 #[tokio::test]
+async fn who_is_removed_removes_nobody_any_more() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        for round in 0..6 {
+            let id = format!("bakery-{round}");
+            world.create_organization(&id).await;
+            // There is a third org admin: it is not about the last one.
+            world
+                .add(&id, &format!("carl{round}@example.com"), &["org-admin"])
+                .await;
+            let ann = world.add(&id, &format!("ann{round}@example.com"), &["org-admin"]).await;
+            let ben = world.add(&id, &format!("ben{round}@example.com"), &["org-admin"]).await;
+            let remove = |who: &crate::Person, whom: &crate::Person| {
+                let (caller, request) = (who.caller.clone(), json!({ "name": whom.member }));
+                let world = &world;
+                async move { world.call(&caller, "MemberService/RemoveMember", request).await }
+            };
+            let (one, other) = futures::join!(remove(&ann, &ben), remove(&ben, &ann));
+            let refusal = one.as_ref().err().or(other.as_ref().err());
+            assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+            assert_eq!(reason(refusal.unwrap()), "ACCESS_DENIED");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn presence_is_no_version_and_no_journal_row() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
