@@ -11,6 +11,7 @@ use clap::Args;
 use clientele_api::org::member_service_server::MemberServiceServer;
 use clientele_api::org::organization_service_server::OrganizationServiceServer;
 use clientele_api::org::role_service_server::RoleServiceServer;
+use clientele_api::org::team_service_server::TeamServiceServer;
 use clientele_api::org::user_service_server::UserServiceServer;
 use clientele_api::org::workspace_service_server::WorkspaceServiceServer;
 use clientele_service::assembly::{Foundation, Rpcs, Service};
@@ -24,6 +25,7 @@ use commands::App;
 use grpc::member::MemberRpc;
 use grpc::organization::OrganizationRpc;
 use grpc::role::RoleRpc;
+use grpc::team::TeamRpc;
 use grpc::user::UserRpc;
 use grpc::workspace::WorkspaceRpc;
 use serde_json::{Value, json};
@@ -62,6 +64,7 @@ impl Service for OrgService {
         snapshots::<store::user::Entity>,
         snapshots::<store::role::Entity>,
         snapshots::<store::member::Entity>,
+        snapshots::<store::team::Entity>,
     ];
     const STANDING: Option<standing::Load> = Some(store::standing::load);
     type Migrator = migrations::Migrator;
@@ -113,6 +116,10 @@ impl Service for OrgService {
         };
         let roles = RoleRpc {
             admission: admission(),
+            app: app.clone(),
+        };
+        let teams = TeamRpc {
+            admission: admission(),
             app,
         };
         let largest = self.config.max_message_bytes;
@@ -121,7 +128,8 @@ impl Service for OrgService {
             .with(OrganizationServiceServer::new(organizations).max_decoding_message_size(largest))
             .with(UserServiceServer::new(users).max_decoding_message_size(largest))
             .with(MemberServiceServer::new(members).max_decoding_message_size(largest))
-            .with(RoleServiceServer::new(roles).max_decoding_message_size(largest)))
+            .with(RoleServiceServer::new(roles).max_decoding_message_size(largest))
+            .with(TeamServiceServer::new(teams).max_decoding_message_size(largest)))
     }
 
     fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {

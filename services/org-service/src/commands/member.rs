@@ -355,8 +355,15 @@ where
         require_may_give(tx, &scope, giver.as_ref(), &after.grants.beyond(&before.grants)).await?;
         require_org_admin_left(tx, &scope, &before, &after, which.force).await?;
         store::member::update(tx, &scope, &after);
+        let mut changes = vec![describe(&before, &after)];
+        if !after.present() {
+            changes.extend(super::team::leave_all(tx, &scope, user, after.update_time).await?);
+        }
         let answer = after.seen(person, online && after.present());
-        Ok(Recorded::change(answer, describe(&before, &after)))
+        Ok(Recorded {
+            changes,
+            ..Recorded::nothing(answer)
+        })
     };
     app.journal.write(author, unit).await
 }

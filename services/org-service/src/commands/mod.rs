@@ -4,6 +4,7 @@ pub mod logo;
 pub mod member;
 pub mod organization;
 pub mod role;
+pub mod team;
 pub mod user;
 pub mod workspace;
 

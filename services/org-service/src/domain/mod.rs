@@ -1,9 +1,11 @@
 //! What the service is about: types whose constructors hold the rules. Pure: no transport, no database.
 
 pub mod grants;
+pub mod id;
 pub mod logo;
 pub mod member;
 pub mod organization;
 pub mod role;
+pub mod team;
 pub mod user;
 pub mod workspace;

@@ -3,5 +3,6 @@
 pub mod member;
 pub mod organization;
 pub mod role;
+pub mod team;
 pub mod user;
 pub mod workspace;

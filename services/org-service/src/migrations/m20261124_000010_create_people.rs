@@ -92,7 +92,8 @@ impl MigrationTrait for Step {
                 team_key {text} NOT NULL,
                 aliases {json} NOT NULL,
                 label {text} NOT NULL,
-                description {text} NOT NULL
+                description {text} NOT NULL,
+                members {json} NOT NULL
             );
             CREATE INDEX teams_by_uid ON teams (organization_uid, uid);
             CREATE TABLE team_keys (

@@ -5,6 +5,7 @@ pub mod member;
 pub mod organization;
 pub mod role;
 pub mod standing;
+pub mod team;
 pub mod user;
 pub mod workspace;
 

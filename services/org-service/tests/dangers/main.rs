@@ -10,6 +10,7 @@ mod repeated;
 mod replicas;
 mod standings;
 mod storm;
+mod teams;
 
 use clientele_api::access::StaffRole;
 use clientele_api::journal::journal_service_client::JournalServiceClient;

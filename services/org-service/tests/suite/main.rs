@@ -12,6 +12,7 @@ mod model;
 mod organizations;
 mod permissions;
 mod roles;
+mod teams;
 mod users;
 mod walks;
 mod workspaces;
@@ -19,6 +20,7 @@ mod workspaces;
 use clientele_api::access::StaffRole;
 use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
+use clientele_api::org::team_service_client::TeamServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
 use clientele_service::config::Config;
@@ -78,6 +80,10 @@ impl World {
 
     fn organizations(&self) -> OrganizationServiceClient<Channel> {
         OrganizationServiceClient::new(self.channel.clone())
+    }
+
+    fn teams(&self) -> TeamServiceClient<Channel> {
+        TeamServiceClient::new(self.channel.clone())
     }
 
     fn journal(&self) -> JournalServiceClient<Channel> {

@@ -30,6 +30,8 @@ async fn every_mutation_happens_once() {
         let user = json!({ "name": format!("workspaces/acme/users/{}", ann.user) });
         let member = json!({ "name": ann.member });
         let role = "workspaces/acme/organizations/bakers/roles/sales";
+        let team = json!({ "name": format!("{BAKERS}/teams/sales") });
+        let of_ann = json!({ "name": team["name"], "members": [ann.user] });
         let steps = vec![
             on("/clientele.org.v1.WorkspaceService/CreateWorkspace", json!({ "workspaceId": "globex", "workspace": { "displayName": "G" } })),
             on(
@@ -54,6 +56,16 @@ async fn every_mutation_happens_once() {
             on("/clientele.org.v1.MemberService/BatchCreateMembers", json!({ "parent": BAKERS, "requests": [{ "newUser": { "email": "carl@example.com" } }] })),
             on("/clientele.org.v1.MemberService/UpdateMember", json!({ "member": { "name": ann.member, "roles": ["viewer"] } })),
             on("/clientele.org.v1.MemberService/SetPresence", json!({ "name": ann.member, "presence": "PRESENCE_ONLINE" })),
+            on("/clientele.org.v1.TeamService/CreateTeam", json!({ "parent": BAKERS, "teamId": "sales", "team": { "label": "S" } })),
+            // Derived keys find another one on their own: the repetition must not.
+            on("/clientele.org.v1.TeamService/CreateTeam", json!({ "parent": BAKERS, "team": { "label": "Sales" } })),
+            on("/clientele.org.v1.TeamService/AddTeamMembers", of_ann.clone()),
+            // Changes nothing, and is remembered all the same.
+            on("/clientele.org.v1.TeamService/AddTeamMembers", of_ann.clone()),
+            on("/clientele.org.v1.TeamService/PickAssignee", team.clone()),
+            on("/clientele.org.v1.TeamService/RemoveTeamMembers", of_ann),
+            on("/clientele.org.v1.TeamService/UpdateTeam", json!({ "team": { "name": team["name"], "key": "shop" } })),
+            on("/clientele.org.v1.TeamService/DeleteTeam", team),
             on("/clientele.org.v1.MemberService/SuspendMember", member.clone()),
             on("/clientele.org.v1.MemberService/ResumeMember", member.clone()),
             on("/clientele.org.v1.MemberService/RemoveMember", member),
