@@ -1,7 +1,8 @@
-//! The folder of the all-in-one: databases, logos, the signing key, and the tokens that it wrote.
+//! The folder of the all-in-one: databases, logos, its keys, and the tokens that it wrote.
 
 use anyhow::{Context as _, Result, ensure};
 use clientele_service::token::{Claims, Role, SigningKey};
+use org_service::domain::secret::SecretKey;
 use serde_json::json;
 use std::fs;
 use std::io::Write as _;
@@ -12,6 +13,8 @@ use uuid::Uuid;
 
 /// The name of the all-in-one as an issuer of tokens.
 const ISSUER: &str = "clientele";
+/// The key that the tokens of invitations are derived with.
+const SECRET_KEY: &str = "keys/secret.key";
 /// How long the tokens that it writes for itself are good; they are written anew every day.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -32,7 +35,7 @@ impl Data {
         Ok(data)
     }
 
-    /// The folder, which is made if it is not there, with a signing key of its own.
+    /// The folder, which is made if it is not there, with keys of its own.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let create = |name: &str| {
             fs::create_dir_all(folder.join(name)).with_context(|| format!("can't make {}", folder.join(name).display()))
@@ -45,6 +48,9 @@ impl Data {
         let data = Self(folder);
         if !data.key_file().exists() {
             SigningKey::generate().save(&data.key_file())?;
+        }
+        if !data.secret_key().exists() {
+            data.write(SECRET_KEY, &SecretKey::generate())?;
         }
         let key = data.key()?;
         data.write("keys/jwks.json", &key.jwks().to_string())?;
@@ -67,6 +73,11 @@ impl Data {
     /// The folder of logos.
     pub(crate) fn logos(&self) -> PathBuf {
         self.0.join("logos")
+    }
+
+    /// The file with the key that the tokens of invitations are derived with.
+    pub(crate) fn secret_key(&self) -> PathBuf {
+        self.0.join(SECRET_KEY)
     }
 
     /// The file that makes the services trust our tokens.
@@ -131,6 +142,7 @@ impl Data {
             .mode(0o600)
             .open(&aside)?;
         file.write_all(content.as_bytes())?;
+        file.sync_all()?; // a key that is lost with the power would not be made again
         fs::rename(&aside, &path).with_context(|| format!("can't write {}", path.display()))
     }
 }

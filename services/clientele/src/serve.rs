@@ -61,6 +61,7 @@ impl Serve {
         let org_service = OrgService {
             config: self.config(&data, "org", org),
             logos: data.logos(),
+            secret_key_file: data.secret_key(),
         };
         let assignment_service = AssignmentService {
             config: self.config(&data, "assignment", assignment),

@@ -8,6 +8,7 @@ pub mod store;
 
 use anyhow::Context as _;
 use clap::Args;
+use clientele_api::org::invitation_service_server::InvitationServiceServer;
 use clientele_api::org::member_service_server::MemberServiceServer;
 use clientele_api::org::organization_service_server::OrganizationServiceServer;
 use clientele_api::org::role_service_server::RoleServiceServer;
@@ -22,6 +23,8 @@ use clientele_service::standing;
 use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
+use domain::secret::SecretKey;
+use grpc::invitation::InvitationRpc;
 use grpc::member::MemberRpc;
 use grpc::organization::OrganizationRpc;
 use grpc::role::RoleRpc;
@@ -49,6 +52,24 @@ pub struct OrgService {
     /// The folder that keeps the bytes of logos.
     #[arg(long, env = "CLIENTELE_LOGOS")]
     pub logos: PathBuf,
+    /// The file with the key that the tokens of invitations are derived with: at least 32 random bytes, the same on every replica.
+    #[arg(long, env = "CLIENTELE_SECRET_KEY_FILE")]
+    pub secret_key_file: PathBuf,
+}
+
+impl OrgService {
+    fn secret_key(&self) -> anyhow::Result<SecretKey> {
+        let path = self.secret_key_file.display();
+        let bytes =
+            std::fs::read(&self.secret_key_file).with_context(|| format!("can't read the secret key in {path}"))?;
+        SecretKey::new(&bytes).with_context(|| {
+            let length = bytes.len();
+            format!(
+                "the secret key in {path} has {length} bytes: write at least {} random ones",
+                SecretKey::SHORTEST
+            )
+        })
+    }
 }
 
 impl Service for OrgService {
@@ -65,6 +86,7 @@ impl Service for OrgService {
         snapshots::<store::role::Entity>,
         snapshots::<store::member::Entity>,
         snapshots::<store::team::Entity>,
+        snapshots::<store::invitation::Entity>,
     ];
     const STANDING: Option<standing::Load> = Some(store::standing::load);
     type Migrator = migrations::Migrator;
@@ -76,6 +98,7 @@ impl Service for OrgService {
     fn settings(&self) -> Value {
         let mut settings = self.config.effective();
         settings["logos"] = json!(self.logos);
+        settings["secret_key_file"] = json!(self.secret_key_file);
         settings
     }
 
@@ -95,6 +118,7 @@ impl Service for OrgService {
             reader: reader.clone(),
             standings: standings.clone().context("org-service knows standings")?,
             logos: Logos::open(&self.logos)?,
+            secret_key: self.secret_key()?,
             decoders: Arc::new(Semaphore::new(DECODERS)),
         };
         let admission = || admission.clone();
@@ -120,6 +144,10 @@ impl Service for OrgService {
         };
         let teams = TeamRpc {
             admission: admission(),
+            app: app.clone(),
+        };
+        let invitations = InvitationRpc {
+            admission: admission(),
             app,
         };
         let largest = self.config.max_message_bytes;
@@ -129,7 +157,8 @@ impl Service for OrgService {
             .with(UserServiceServer::new(users).max_decoding_message_size(largest))
             .with(MemberServiceServer::new(members).max_decoding_message_size(largest))
             .with(RoleServiceServer::new(roles).max_decoding_message_size(largest))
-            .with(TeamServiceServer::new(teams).max_decoding_message_size(largest)))
+            .with(TeamServiceServer::new(teams).max_decoding_message_size(largest))
+            .with(InvitationServiceServer::new(invitations).max_decoding_message_size(largest)))
     }
 
     fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {

@@ -169,7 +169,7 @@ impl Admission {
         let place = shares.take(names.workspace.unwrap_or_default())?;
         self.wait(&passport.min_revision).await?;
         let resolved = self.resolve(&names).await;
-        let resolved = resolved.map_err(|error| hide(&passport.caller, &names, error))?;
+        let resolved = resolved.map_err(|error| hide(&passport.caller, Q::METHOD, &names, error))?;
         let client = self.client(passport, Q::METHOD, &names, &resolved).await?;
         let on = Q::Level::on(resolved.workspace.clone(), resolved.organization.clone());
         let on = on.ok_or_else(|| Error::internal("a method's names do not give its level"))?;
@@ -415,14 +415,13 @@ fn not_allowed(caller: &Caller, method: &Method) -> Error {
     Error::new(ErrorReason::CallerNotAllowed, message).with("actor", caller.actor())
 }
 
-/// Whoever is no insider of the workspace does not learn which of the names exist.
-fn hide(caller: &Caller, names: &Names<'_>, error: Error) -> Error {
-    match caller {
-        Caller::User { .. } | Caller::Public if error.is_about(&["Workspace", "Organization"]) => {
-            Error::not_found("Resource", names.first)
-        }
-        _ => error,
+/// Whoever is no insider of the workspace does not learn which of the names exist. Who calls a public method may be anybody.
+fn hide(caller: &Caller, method: &Method, names: &Names<'_>, error: Error) -> Error {
+    let insider = !method.public && !matches!(caller, Caller::User { .. } | Caller::Public);
+    if !insider && error.is_about(&["Workspace", "Organization"]) {
+        return Error::not_found("Resource", names.first);
     }
+    error
 }
 
 /// The request id, and the hash of what must be equal when it is used again.
@@ -453,7 +452,11 @@ fn may_be_repetition(refusal: &Error) -> bool {
     by_state
         || matches!(
             refusal.reason(),
-            ErrorReason::RequestIdReused | ErrorReason::LimitReached | ErrorReason::TokenIssuedRecently
+            ErrorReason::RequestIdReused
+                | ErrorReason::LimitReached
+                | ErrorReason::TokenIssuedRecently
+                // A time that was far enough in the future may be so no more.
+                | ErrorReason::InvalidFields
         )
 }
 

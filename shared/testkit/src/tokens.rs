@@ -25,12 +25,18 @@ impl Tokens {
         let roles = ["operator", "owner", "admin", "member", "service", "user"];
         let issuers = json!([{ "issuer": ISSUER, "jwks": "jwks.json", "algorithms": ["EdDSA"], "roles": roles }]);
         std::fs::write(folder.path().join("issuers.json"), issuers.to_string()).unwrap();
+        std::fs::write(folder.path().join("secret.key"), rand::random::<[u8; 32]>()).unwrap();
         Self { key, folder }
     }
 
     /// The issuers file for the servers' settings.
     pub fn issuers(&self) -> PathBuf {
         self.folder.path().join("issuers.json")
+    }
+
+    /// A file with a key for the servers that derive tokens.
+    pub fn secret_key(&self) -> PathBuf {
+        self.folder.path().join("secret.key")
     }
 
     /// The platform's operator.

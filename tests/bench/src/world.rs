@@ -114,6 +114,7 @@ impl World {
         let service = OrgService {
             config: config(&database.url, &tokens.issuers(), bench.telemetry.as_deref()),
             logos: logos.path().to_owned(),
+            secret_key_file: tokens.secret_key(),
         };
         let running = Running::start(&service).await;
         let connections = bare::connect(running.address).await?;

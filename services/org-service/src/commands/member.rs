@@ -104,6 +104,8 @@ fn read_batch(request: &api::BatchCreateMembersRequest) -> Result<Vec<NewMember>
 /// The members that a unit added, as they are seen, and what changed by it.
 pub(super) struct Added {
     pub(super) members: Vec<api::Member>,
+    /// The users who they are.
+    pub(super) users: Vec<Uid>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -124,6 +126,7 @@ pub(super) async fn add(
     let (mut new_users, mut new_members) = (Vec::new(), Vec::new());
     let mut added = Added {
         members: Vec::new(),
+        users: Vec::new(),
         changes: Vec::new(),
     };
     for new in wanted {
@@ -154,6 +157,7 @@ pub(super) async fn add(
             }
         };
         added.members.push(answer(scope, &member, &user, &new.who));
+        added.users.push(user.uid);
     }
     organization.require_room_for_members(used, added.members.len() as u64)?;
     store::user::insert(tx, scope, &new_users);

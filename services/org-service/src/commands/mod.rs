@@ -1,5 +1,6 @@
 //! A use case each: they own the transaction and call domain and store.
 
+pub mod invitation;
 pub mod logo;
 pub mod member;
 pub mod organization;
@@ -8,6 +9,7 @@ pub mod team;
 pub mod user;
 pub mod workspace;
 
+use crate::domain::secret::SecretKey;
 use crate::store::logo::Logos;
 use clientele_service::standing::Standings;
 use clientele_store::{Journal, Reader};
@@ -25,6 +27,8 @@ pub struct App {
     pub standings: Standings,
     /// The bytes of logos.
     pub logos: Logos,
+    /// What the tokens that are mailed are derived with.
+    pub secret_key: SecretKey,
     /// How many images are decoded at a time: each may take 256 MiB.
     pub decoders: Arc<Semaphore>,
 }

@@ -169,7 +169,8 @@ pub async fn delete(app: &App, scope: Scope<OrganizationRef>, request: api::Dele
         let role = store::role::read(tx, &scope, &id).await?;
         role.check_etag(&request.etag)?;
         let members = store::member::count_with_role(tx, &scope, &id).await?;
-        role.require_unused(members, 0)?;
+        let invitations = store::invitation::count_pending_with_role(tx, &scope, &id, Micros::now()).await?;
+        role.require_unused(members, invitations)?;
         store::role::delete(tx, &scope, &role);
         let change = Change::removed(&api::Role::from(&role), role.version + 1);
         Ok(Recorded::change((), change))

@@ -31,6 +31,16 @@ impl Grants {
         }
     }
 
+    /// All of several, each once: they come to what the several come to.
+    pub fn all<'g>(several: impl IntoIterator<Item = &'g Self>) -> Self {
+        several.into_iter().fold(Self::default(), |mut all, one| {
+            let more = one.beyond(&all);
+            all.roles.extend(more.roles);
+            all.permissions.extend(more.permissions);
+            all
+        })
+    }
+
     /// What they come to.
     pub fn effective(&self, custom: &CustomRoles) -> Effective {
         let roles = self.roles.iter().map(String::as_str);

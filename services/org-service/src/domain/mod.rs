@@ -2,10 +2,12 @@
 
 pub mod grants;
 pub mod id;
+pub mod invitation;
 pub mod logo;
 pub mod member;
 pub mod organization;
 pub mod role;
+pub mod secret;
 pub mod team;
 pub mod user;
 pub mod workspace;

@@ -223,6 +223,12 @@ impl Organization {
         self.require_room("max_teams", "teams", self.limits.max_teams, used, more)
     }
 
+    /// Refuses more pending invitations than it may have; it has `used`.
+    pub fn require_room_for_invitations(&self, used: u64, more: u64) -> Result<()> {
+        let limit = self.limits.max_pending_invitations;
+        self.require_room("max_pending_invitations", "pending invitations", limit, used, more)
+    }
+
     fn require_room(&self, field: &str, things: &str, limit: Option<i32>, used: u64, more: u64) -> Result<()> {
         let Some(limit) = limit
             .map(i64::from)

@@ -1,5 +1,6 @@
 //! One file for each RPC service: admit, call one command, answer.
 
+pub mod invitation;
 pub mod member;
 pub mod organization;
 pub mod role;

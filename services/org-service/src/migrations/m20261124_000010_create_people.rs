@@ -86,6 +86,7 @@ impl MigrationTrait for Step {
                 member_user_uid {uuid}
             );
             CREATE INDEX invitations_by_uid ON invitations (organization_uid, uid);
+            CREATE INDEX invitations_by_state ON invitations (organization_uid, state, expire_time);
             CREATE INDEX invitations_by_email ON invitations (organization_uid, email_key);
             CREATE TABLE teams (
                 {in_organization},

@@ -48,11 +48,12 @@ impl World {
     }
 
     fn serve(&self, fail_points: &str) -> Process {
-        let issuers = self.tokens.issuers();
+        let (issuers, secret_key) = (self.tokens.issuers(), self.tokens.secret_key());
         let settings = [
             ("--database", self.database.url.as_str()),
             ("--issuers", issuers.to_str().unwrap()),
             ("--logos", self.logos.path().to_str().unwrap()),
+            ("--secret-key-file", secret_key.to_str().unwrap()),
         ];
         Process::serve(env!("CARGO_BIN_EXE_org-service"), &settings, fail_points)
     }

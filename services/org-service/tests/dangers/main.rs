@@ -66,6 +66,7 @@ impl World {
         let service = OrgService {
             config,
             logos: logos.path().to_owned(),
+            secret_key_file: tokens.secret_key(),
         };
         let running = Running::start(&service).await;
         let options = Options {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod conventions;
+mod invitations;
 mod jobs;
 mod journal;
 mod logos;
@@ -56,6 +57,7 @@ impl World {
         let service = OrgService {
             config,
             logos: logos.path().to_owned(),
+            secret_key_file: tokens.secret_key(),
         };
         let running = Running::start(&service).await;
         let world = Self {

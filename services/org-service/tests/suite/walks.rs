@@ -32,6 +32,11 @@ async fn every_mutation_happens_once() {
         let role = "workspaces/acme/organizations/bakers/roles/sales";
         let team = json!({ "name": format!("{BAKERS}/teams/sales") });
         let of_ann = json!({ "name": team["name"], "members": [ann.user] });
+        let (invited, _) = world.invite_to(BAKERS, "dora@example.com").await;
+        world.pass_a_minute().await;
+        let (revoked, _) = world.invite_to(BAKERS, "emil@example.com").await;
+        let (accepted, its_token) = world.invite_to(BAKERS, "finn@example.com").await;
+        let (declined, other_token) = world.invite_to(BAKERS, "gina@example.com").await;
         let steps = vec![
             on("/clientele.org.v1.WorkspaceService/CreateWorkspace", json!({ "workspaceId": "globex", "workspace": { "displayName": "G" } })),
             on(
@@ -72,6 +77,15 @@ async fn every_mutation_happens_once() {
             on("/clientele.org.v1.UserService/UpdateUser", json!({ "user": { "name": user["name"], "displayName": "Ann" } })),
             on("/clientele.org.v1.UserService/DisableUser", user.clone()),
             on("/clientele.org.v1.UserService/EnableUser", user),
+            on("/clientele.org.v1.InvitationService/CreateInvitation", json!({ "parent": BAKERS, "invitation": { "email": "hans@example.com" } })),
+            on(
+                "/clientele.org.v1.InvitationService/BatchCreateInvitations",
+                json!({ "parent": BAKERS, "requests": [{ "invitation": { "email": "ida@example.com" } }] }),
+            ),
+            on("/clientele.org.v1.InvitationService/IssueInvitationToken", json!({ "name": invited })),
+            on("/clientele.org.v1.InvitationService/RevokeInvitation", json!({ "name": revoked })),
+            on("/clientele.org.v1.InvitationService/AcceptInvitation", json!({ "name": accepted, "token": its_token })),
+            on("/clientele.org.v1.InvitationService/DeclineInvitation", json!({ "name": declined, "token": other_token })),
         ];
         replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })

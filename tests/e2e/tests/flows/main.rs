@@ -44,6 +44,7 @@ impl World {
         let org = Running::start(&OrgService {
             config: config(0),
             logos: logos.path().to_owned(),
+            secret_key_file: tokens.secret_key(),
         })
         .await;
         let follow = |service| OrgPeer::new(format!("http://{}", org.address), tokens.service_file(service));
