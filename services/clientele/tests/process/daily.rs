@@ -10,6 +10,7 @@ use clientele_api::org::{
     CreateOrganizationRequest, CreateWorkspaceRequest, GetOrganizationRequest, Organization, Workspace,
 };
 use clientele_testkit::{Caller, reason};
+use std::os::unix::fs::PermissionsExt as _;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -80,7 +81,14 @@ async fn the_main_job_is_done_and_survives_a_restart() {
     assignments.assign_agent(admin.request(request)).await.unwrap();
     first.interrupt().await;
 
+    let secret_key = data.join("keys/secret.key");
+    let kept = std::fs::read(&secret_key).unwrap();
+    assert_eq!(
+        std::fs::metadata(&secret_key).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let second = AllInOne::start(&data);
+    assert_eq!(std::fs::read(&secret_key).unwrap(), kept, "it is made once");
     let mut organizations = OrganizationServiceClient::new(second.channel(0).await);
     let request = GetOrganizationRequest {
         name: bakery.name.clone(),
