@@ -2,6 +2,7 @@
 
 use super::App;
 use super::member::{self, require_may_give};
+use super::team;
 use crate::domain::grants::Grants;
 use crate::domain::invitation::{Invitation, Inviter, NewInvitation};
 use crate::domain::member::{Member, NewMember, Notification, Who};
@@ -105,6 +106,8 @@ async fn invite(tx: &Tx, scope: &Scope<OrganizationRef>, wanted: Vec<NewInvitati
     let (organization, giver) = store::organization::lock(tx, scope).await?;
     let given = Grants::all(wanted.iter().map(|new| &new.grants));
     require_may_give(tx, scope, giver.as_ref(), &given).await?;
+    let keys: BTreeSet<String> = wanted.iter().flat_map(|new| new.team_keys.clone()).collect();
+    team::require_keys(tx, scope, &Vec::from_iter(keys)).await?;
     let emails: Vec<Email> = wanted.iter().map(|new| new.email.clone()).collect();
     let now = Micros::now();
     require_neither_member_nor_invited(tx, scope, &emails, now).await?;
@@ -297,7 +300,7 @@ async fn accept_once(
             answer.member.clear();
         }
         let mut changes = added.changes;
-        // The teams of the invitation are joined here.
+        changes.extend(team::join(tx, &scope, &before.team_keys, user, now).await?);
         changes.push(change);
         Ok(Recorded {
             changes,
