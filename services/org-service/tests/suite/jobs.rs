@@ -22,7 +22,7 @@ const DONE: &str = "SELECT count(*) AS answer FROM jobs WHERE last_run > 0";
 
 impl World {
     /// The database, by a way that may write.
-    async fn database(&self) -> DatabaseConnection {
+    pub(crate) async fn database(&self) -> DatabaseConnection {
         let options = Options {
             url: self.service.config.database.expose().clone(),
             service: "org",
