@@ -6,11 +6,15 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
 use serde_json::Value;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
+
+/// Read once: that takes tens of milliseconds, which a test that calls often would take from its own server.
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap());
 
 /// The reason that a refusal carries. Every refusal carries one.
 pub fn reason(status: &Status) -> String {
@@ -68,7 +72,7 @@ impl Calls {
     pub fn new(channel: Channel) -> Self {
         Self {
             channel,
-            pool: DescriptorPool::decode(DESCRIPTORS).unwrap(),
+            pool: POOL.clone(),
         }
     }
 
