@@ -196,7 +196,8 @@ async fn list(
     })
 }
 
-/// What client users can read, by the full names of the messages. Of everything else they do not learn that it changed.
+/// What client users can read who may list entries, which needs `members.manage`; by the full names of the messages. Of everything else
+/// they do not learn that it changed.
 const FOR_CLIENTS: &[&str] = &[
     "clientele.assignment.v1.Assignment",
     "clientele.org.v1.Invitation",

@@ -451,6 +451,8 @@ async fn an_org_admin_reads_the_journal_of_its_organization() {
         assert!(read(&ann.caller, BUTCHER).await.is_err());
         assert!(read(&ann.caller, "workspaces/acme").await.is_err());
         assert!(read(&ann.caller, "").await.is_err());
+        // It tells of members and invitations: who may not see those may not see it either.
+        world.done(UPDATE, give(&ben, &[], &["organization.manage"])).await;
         assert!(read(&ben.caller, BAKERY).await.is_err());
     })
     .await;
