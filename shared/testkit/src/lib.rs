@@ -33,4 +33,4 @@ pub use seed::seed;
 pub use server::Running;
 pub use tokens::Tokens;
 pub use until::until;
-pub use walk::{Step, refuse_everybody_else, replay_every_mutation};
+pub use walk::{ClientUsers, Step, refuse_client_users, refuse_everybody_else, replay_every_mutation};

@@ -86,6 +86,78 @@ pub async fn refuse_everybody_else(
     }
 }
 
+/// Client users: three of one organization, and one of another.
+#[derive(Debug, Clone)]
+pub struct ClientUsers {
+    /// An org admin.
+    pub admin: Caller,
+    /// A member who holds no permission.
+    pub nobody: Caller,
+    /// An org admin who is suspended.
+    pub suspended: Caller,
+    /// An org admin of another organization of the same workspace.
+    pub neighbour: Caller,
+}
+
+/// Calls every method of these services as client users who may not, with the names of what exists: above and beside their organization,
+/// in it with too little, and while they are shut out. What another organization has looks as if it did not exist.
+pub async fn refuse_client_users(
+    calls: &Calls,
+    services: &[&str],
+    workspace: &str,
+    organization: &str,
+    users: &ClientUsers,
+) {
+    for descriptor in calls.methods(services) {
+        let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
+        let method = clientele_api::method(&path).unwrap_or_else(|| panic!("{path} has no policy"));
+        if method.public {
+            continue;
+        }
+        for request in named_requests(method, workspace, organization) {
+            let named = request.to_string();
+            let open = !method.permissions.is_empty() && named.contains("/organizations/");
+            let about_somebody = named.contains("/members/");
+            let for_all = method.permissions.contains(&"*");
+            // Where no person is named, it gets itself and nobody else.
+            let answered = for_all || (method.permissions.contains(&"self") && !about_somebody);
+            let refusals = [
+                ("an org admin", &users.admin, (!open).then_some("CALLER_NOT_ALLOWED")),
+                (
+                    "a suspended one",
+                    &users.suspended,
+                    Some(if open { "ACCESS_DENIED" } else { "CALLER_NOT_ALLOWED" }),
+                ),
+                (
+                    "a neighbour",
+                    &users.neighbour,
+                    Some(if open {
+                        "RESOURCE_NOT_FOUND"
+                    } else {
+                        "CALLER_NOT_ALLOWED"
+                    }),
+                ),
+                (
+                    "who holds nothing",
+                    &users.nobody,
+                    match (open, answered) {
+                        (false, _) => Some("CALLER_NOT_ALLOWED"),
+                        (true, false) => Some("PERMISSION_MISSING"),
+                        (true, true) => None,
+                    },
+                ),
+            ];
+            for (who, caller, why) in refusals {
+                let Some(why) = why else { continue };
+                match calls.call(&path, caller, request.clone()).await {
+                    Ok((answer, _)) => panic!("{path} {request} answered {who}: {answer}"),
+                    Err(status) => assert_eq!(reason(&status), why, "{path} {request} to {who}: {status:?}"),
+                }
+            }
+        }
+    }
+}
+
 /// The highest role that is too low. Methods for operators only are above owners; none is below members.
 fn below(role: Option<StaffRole>) -> Option<StaffRole> {
     match role {

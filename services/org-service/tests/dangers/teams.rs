@@ -8,16 +8,18 @@ use clientele_api::org::{
     AddTeamMembersRequest, CreateMemberRequest, CreateTeamRequest, DeleteTeamRequest, NewUser, PickAssigneeRequest,
     RemoveMemberRequest, RemoveTeamMembersRequest, SetPresenceRequest, Team, UpdateTeamRequest,
 };
-use clientele_testkit::{Engine, on_both_engines, reason, seed};
+use clientele_testkit::{Engine, on_both_engines, patiently, reason, seed};
 use futures::future::{join, join_all};
 use org_service::store::{member, team};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use sea_orm::EntityTrait;
+use sea_orm::IsolationLevel::RepeatableRead;
+use sea_orm::{EntityTrait, TransactionTrait};
 use std::collections::BTreeSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use uuid::Uuid;
 
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
 const CLIENTS: usize = 8;
@@ -72,23 +74,27 @@ impl World {
         let request = AddTeamMembersRequest {
             name: name(key),
             members,
+            request_id: Uuid::new_v4().to_string(),
             ..Default::default()
         };
-        self.teams()
-            .add_team_members(self.admin.request(request))
-            .await
-            .map(drop)
+        let call = || async {
+            let request = self.admin.request(request.clone());
+            self.teams().add_team_members(request).await
+        };
+        patiently(call).await.map(drop)
     }
 
     async fn remove(&self, user: &str) -> Result<(), Status> {
         let request = RemoveMemberRequest {
             name: format!("{BAKERY}/members/{user}"),
+            request_id: Uuid::new_v4().to_string(),
             ..Default::default()
         };
-        self.members()
-            .remove_member(self.admin.request(request))
-            .await
-            .map(drop)
+        let call = || async {
+            let request = self.admin.request(request.clone());
+            self.members().remove_member(request).await
+        };
+        patiently(call).await.map(drop)
     }
 
     /// One call of many that may be made, all of them about the same few teams and people.
@@ -179,9 +185,15 @@ impl World {
 
     /// What is known of a team in several places is the same in all of them, and nobody is in one who is no member.
     async fn agrees(&self) {
-        let keys = team::key::Entity::find().all(&self.database).await.unwrap();
-        let seats = team::seat::Entity::find().all(&self.database).await.unwrap();
-        for row in team::Entity::find().all(&self.database).await.unwrap() {
+        // At one moment: where a client did not wait for its answer, a unit may still be at work.
+        let moment = self
+            .database
+            .begin_with_config(Some(RepeatableRead), None)
+            .await
+            .unwrap();
+        let keys = team::key::Entity::find().all(&moment).await.unwrap();
+        let seats = team::seat::Entity::find().all(&moment).await.unwrap();
+        for row in team::Entity::find().all(&moment).await.unwrap() {
             let mut of_team: BTreeSet<String> = row.aliases.0.iter().cloned().collect();
             of_team.insert(row.team_key.clone());
             let keys = keys.iter().filter(|key| key.team_uid == row.uid);
@@ -190,7 +202,7 @@ impl World {
             let seats: BTreeSet<String> = seats.map(|seat| seat.user_uid.to_string()).collect();
             assert_eq!(BTreeSet::from_iter(row.members.0.iter().cloned()), seats, "{row:?}");
         }
-        let members = member::Entity::find().all(&self.database).await.unwrap();
+        let members = member::Entity::find().all(&moment).await.unwrap();
         let present = members.iter().filter(|row| row.state != i32::from(State::Removed));
         let present: BTreeSet<_> = present.map(|row| row.user_uid).collect();
         let strangers = seats.iter().filter(|seat| !present.contains(&seat.user_uid));
@@ -207,7 +219,7 @@ fn may_be_refused(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition
-    ) || ["LIMIT_REACHED", "DATABASE_UNAVAILABLE", "CONTENTION"].contains(&&*reason(status))
+    ) || ["LIMIT_REACHED", "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED"].contains(&&*reason(status))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

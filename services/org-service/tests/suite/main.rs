@@ -25,7 +25,7 @@ use clientele_api::org::team_service_client::TeamServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
 use clientele_service::config::Config;
-use clientele_testkit::{Caller, Calls, Database, Engine, Running, Tokens, reason};
+use clientele_testkit::{Caller, Calls, Database, Engine, Running, Tokens, patiently, reason};
 use org_service::OrgService;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -99,7 +99,8 @@ impl World {
     /// Calls a method of `clientele.org.v1`, named as in `MemberService/CreateMember`.
     async fn call(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
         let path = format!("/clientele.org.v1.{method}");
-        let answered = self.calls().call(&path, caller, request).await;
+        let calls = self.calls();
+        let answered = patiently(|| calls.call(&path, caller, request.clone())).await;
         answered.map(|(answer, _)| answer)
     }
 

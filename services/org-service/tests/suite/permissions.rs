@@ -1,7 +1,8 @@
 //! What client users may do: by role and grant, in their own organization, and at once.
 
 use crate::{Person, World};
-use clientele_testkit::{Caller, on_both_engines};
+use clientele_testkit::{Caller, ClientUsers, on_both_engines, refuse_client_users};
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -371,15 +372,19 @@ async fn an_organization_is_edited_by_its_own_as_far_as_it_lets_them() {
             .await;
         let pixel = "R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==";
         let logo = json!({ "name": BAKERY, "contentType": "image/gif", "content": pixel });
-        world
-            .refused(
-                &ann.caller,
-                "OrganizationService/UpdateLogo",
-                logo.clone(),
-                Code::FailedPrecondition,
-                "SELF_EDIT_DISABLED",
-            )
-            .await;
+        // Before anything is decoded.
+        let garbage = json!({ "name": BAKERY, "contentType": "image/gif", "content": "AAAA" });
+        for logo in [&logo, &garbage] {
+            world
+                .refused(
+                    &ann.caller,
+                    "OrganizationService/UpdateLogo",
+                    logo.clone(),
+                    Code::FailedPrecondition,
+                    "SELF_EDIT_DISABLED",
+                )
+                .await;
+        }
         world.done(method, update("selfEditEnabled", json!(true))).await;
         world
             .call(&ann.caller, method, update("displayName", json!("X")))
@@ -435,9 +440,16 @@ async fn an_org_admin_reads_the_journal_of_its_organization() {
                 .await
                 .map(|(answer, _)| answer)
         };
+        // What changed nothing is remembered for its request id only.
+        let same = json!({ "name": BAKERY, "displayName": "The bakery client" });
+        let same = json!({ "organization": same, "requestId": "01a20cb6-3a63-455b-9f1d-4c93df7357b0" });
+        let rows = world.journal_rows().await;
+        world.done("OrganizationService/UpdateOrganization", same).await;
+        assert_eq!(world.journal_rows().await, rows + 1);
         let entries = read(&ann.caller, BAKERY).await.unwrap();
         let entries = entries["entries"].as_array().unwrap();
-        assert!(entries.len() >= 3);
+        // The organization, Ann and Ben.
+        assert_eq!(entries.len(), 3);
         let mut kinds = std::collections::BTreeSet::new();
         for entry in entries {
             assert_eq!(entry["organization"], BAKERY);
@@ -454,6 +466,226 @@ async fn an_org_admin_reads_the_journal_of_its_organization() {
         // It tells of members and invitations: who may not see those may not see it either.
         world.done(UPDATE, give(&ben, &[], &["organization.manage"])).await;
         assert!(read(&ben.caller, BAKERY).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_journal_of_members_names_no_person() {
+    on_both_engines(async |engine| {
+        let (world, ann, ben) = world(engine).await;
+        let rename =
+            json!({ "user": { "name": format!("workspaces/acme/users/{}", ben.user), "displayName": "Ben Baker" } });
+        let online = json!({ "name": ben.member, "presence": "PRESENCE_ONLINE" });
+        world.call(&ben.caller, "UserService/UpdateUser", rename).await.unwrap();
+        world
+            .call(&ben.caller, "MemberService/SetPresence", online)
+            .await
+            .unwrap();
+        let by_name = json!({ "name": ben.member });
+        world
+            .call(&ann.caller, UPDATE, give(&ben, &["viewer"], &[]))
+            .await
+            .unwrap();
+        for method in ["SuspendMember", "ResumeMember", "RemoveMember"] {
+            let method = format!("MemberService/{method}");
+            world.call(&ann.caller, &method, by_name.clone()).await.unwrap();
+        }
+        let user = format!("workspaces/acme/users/{}", ben.user);
+        world
+            .done("MemberService/CreateMember", json!({ "parent": BAKERY, "user": user }))
+            .await;
+
+        let list = async |caller: &Caller| {
+            let list = json!({ "parent": BAKERY, "pageSize": 500 });
+            let path = "/clientele.journal.v1.JournalService/ListEntries";
+            let (answer, _) = world.calls().call(path, caller, list).await.unwrap();
+            let entries = answer["entries"].as_array().unwrap().clone();
+            entries
+                .iter()
+                .flat_map(|entry| entry["changes"].as_array().unwrap().clone())
+                .collect::<Vec<_>>()
+        };
+        for caller in [&ann.caller, &world.member] {
+            let changes = list(caller).await;
+            let members: Vec<&Value> = changes
+                .iter()
+                .filter(|change| change["resource"] == ben.member)
+                .collect();
+            assert_eq!(members.len(), 6);
+            for told in members
+                .iter()
+                .flat_map(|change| [&change["before"], &change["after"]])
+                .filter(|told| !told.is_null())
+            {
+                assert_eq!(
+                    (&told["person"], &told["presence"]),
+                    (&Value::Null, &json!("PRESENCE_UNSPECIFIED")),
+                    "{told}"
+                );
+                assert_eq!(told["user"], user);
+            }
+        }
+        let client = json!(list(&ann.caller).await).to_string();
+        for secret in ["@example.com", "Ben Baker"] {
+            assert!(!client.contains(secret), "{client}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_admitted_is_looked_at_again_where_it_is_done() {
+    on_both_engines(async |engine| {
+        let (world, ann, ben) = world(engine).await;
+        let selves = json!({ "organization": { "name": BAKERY, "selfEditEnabled": true } });
+        world.done("OrganizationService/UpdateOrganization", selves).await;
+        let role = json!({ "parent": BAKERY, "roleId": "sales", "role": { "title": "S" } });
+        world.done("RoleService/CreateRole", role).await;
+        let team = json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": "S" } });
+        world.done("TeamService/CreateTeam", team).await;
+        let invite = |email: &str| json!({ "parent": BAKERY, "invitation": { "email": email } });
+        let invitation = world
+            .done("InvitationService/CreateInvitation", invite("c@example.com"))
+            .await;
+        let (bakery, member) = (json!({ "name": BAKERY }), json!({ "name": ben.member }));
+        let (role, team) = (format!("{BAKERY}/roles/sales"), format!("{BAKERY}/teams/sales"));
+        let pixel = "R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==";
+        let in_team = json!({ "name": team, "members": [ben.user] });
+        let calls = [
+            (
+                "InvitationService/BatchCreateInvitations",
+                json!({ "parent": BAKERY, "requests": [{ "invitation": { "email": "d@example.com" } }] }),
+            ),
+            ("InvitationService/CreateInvitation", invite("d@example.com")),
+            (
+                "InvitationService/RevokeInvitation",
+                json!({ "name": invitation["name"] }),
+            ),
+            ("MemberService/RemoveMember", member.clone()),
+            ("MemberService/ResumeMember", member.clone()),
+            (
+                "MemberService/SetPresence",
+                json!({ "name": ann.member, "presence": "PRESENCE_ONLINE" }),
+            ),
+            ("MemberService/SuspendMember", member),
+            (UPDATE, give(&ben, &["viewer"], &[])),
+            ("OrganizationService/DeleteLogo", bakery),
+            (
+                "OrganizationService/UpdateLogo",
+                json!({ "name": BAKERY, "contentType": "image/gif", "content": pixel }),
+            ),
+            (
+                "OrganizationService/UpdateOrganization",
+                json!({ "organization": { "name": BAKERY, "displayName": "X" } }),
+            ),
+            (
+                "RoleService/CreateRole",
+                json!({ "parent": BAKERY, "roleId": "aide", "role": { "title": "A" } }),
+            ),
+            ("RoleService/DeleteRole", json!({ "name": role })),
+            (
+                "RoleService/UpdateRole",
+                json!({ "role": { "name": role, "title": "T" } }),
+            ),
+            ("TeamService/AddTeamMembers", in_team.clone()),
+            (
+                "TeamService/CreateTeam",
+                json!({ "parent": BAKERY, "teamId": "shop", "team": { "label": "S" } }),
+            ),
+            ("TeamService/DeleteTeam", json!({ "name": team })),
+            ("TeamService/RemoveTeamMembers", in_team),
+            (
+                "TeamService/UpdateTeam",
+                json!({ "team": { "name": team, "label": "T" } }),
+            ),
+            (
+                "UserService/UpdateUser",
+                json!({ "user": { "name": format!("workspaces/acme/users/{}", ann.user), "displayName": "A" } }),
+            ),
+        ];
+        let open = world
+            .calls()
+            .methods(&world.running.services)
+            .into_iter()
+            .filter(|method| {
+                let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+                let writes = method.input().get_field_by_name("request_id").is_some();
+                writes && clientele_api::method(&path).is_some_and(|method| !method.permissions.is_empty())
+            });
+        // Who is next is asked for with every conversation: what is remembered is enough.
+        let mut open: Vec<String> = open
+            .map(|method| format!("{}/{}", method.parent_service().name(), method.name()))
+            .filter(|method| method != "TeamService/PickAssignee")
+            .collect();
+        open.sort();
+        assert_eq!(
+            calls.iter().map(|(method, _)| (*method).to_owned()).collect::<Vec<_>>(),
+            open
+        );
+
+        let database = world.database().await;
+        let whoever = "user_uid = (SELECT uid FROM users WHERE email = 'ann@example.com')";
+        let set = async |changes: &str| {
+            let update = format!("UPDATE members SET {changes} WHERE {whoever}");
+            database.execute_unprepared(&update).await.unwrap();
+        };
+        let get = async || {
+            let ben = json!({ "name": ben.member });
+            world.call(&ann.caller, "MemberService/GetMember", ben).await
+        };
+        // Read anew and remembered, once something else has changed.
+        let remember = async |text: &str| {
+            set("state = 1, roles = '[\"org-admin\"]', permissions = '[]'").await;
+            let rename = json!({ "organization": { "name": BAKERY, "displayName": text } });
+            world.done("OrganizationService/UpdateOrganization", rename).await;
+            get().await.unwrap();
+        };
+        let denied = Code::PermissionDenied;
+        for (method, request) in calls {
+            for attempt in 0.. {
+                assert!(attempt < 50, "{method}: she is never admitted as she is remembered");
+                remember(&format!("{method} {attempt}")).await;
+                // Nothing tells the service of this.
+                set("state = 2").await;
+                world
+                    .refused(&ann.caller, method, request.clone(), denied, "ACCESS_DENIED")
+                    .await;
+                if get().await.is_ok() {
+                    break;
+                }
+            }
+        }
+        let less = "roles = '[]', permissions = '[\"members.manage\"]'";
+        for (method, request, why) in [
+            (UPDATE, give(&ben, &["viewer"], &[]), "GRANT_NOT_HELD"),
+            ("TeamService/DeleteTeam", json!({ "name": team }), "PERMISSION_MISSING"),
+        ] {
+            remember(why).await;
+            set(less).await;
+            world.refused(&ann.caller, method, request, denied, why).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_method_gives_client_users_more_than_its_policy() {
+    on_both_engines(async |engine| {
+        let (world, admin, _) = world(engine).await;
+        let nobody = world.add("bakery", "nobody@example.com", &[]).await;
+        let suspended = world.add("bakery", "suspended@example.com", &["org-admin"]).await;
+        world
+            .done("MemberService/SuspendMember", json!({ "name": suspended.member }))
+            .await;
+        let neighbour = world.add("butcher", "neighbour@example.com", &["org-admin"]).await;
+        let users = ClientUsers {
+            admin: admin.caller,
+            nobody: nobody.caller,
+            suspended: suspended.caller,
+            neighbour: neighbour.caller,
+        };
+        refuse_client_users(&world.calls(), &world.running.services, "acme", "bakery", &users).await;
     })
     .await;
 }

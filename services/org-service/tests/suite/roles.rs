@@ -206,9 +206,14 @@ async fn a_role_is_not_deleted_while_somebody_gets_it() {
             let give = people.iter().map(|person| {
                 let request = json!({ "member": { "name": person.member, "roles": [id] } });
                 let world = &world;
-                async move { world.call(&world.admin, "MemberService/UpdateMember", request).await }
+                async move {
+                    world
+                        .call_patiently(&world.admin, "MemberService/UpdateMember", request)
+                        .await
+                }
             });
-            let delete = world.call(&world.admin, "RoleService/DeleteRole", json!({ "name": name(&id) }));
+            let by_name = json!({ "name": name(&id) });
+            let delete = world.call_patiently(&world.admin, "RoleService/DeleteRole", by_name);
             let (given, deleted) = futures::join!(futures::future::join_all(give), delete);
             let holders = given.iter().filter(|one| one.is_ok()).count();
             // Whichever came first: nobody holds a role that there is not.
@@ -233,7 +238,11 @@ async fn an_organization_has_at_most_a_hundred_roles() {
         world.create_organization("bakery").await;
         let call = |at: usize| {
             let (world, request) = (&world, create(&format!("role-{at}"), &[]));
-            async move { world.call(&world.admin, "RoleService/CreateRole", request).await }
+            async move {
+                world
+                    .call_patiently(&world.admin, "RoleService/CreateRole", request)
+                    .await
+            }
         };
         let answers = futures::future::join_all((0..110).map(call)).await;
         let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);

@@ -5,7 +5,7 @@ use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{ChangeKind, Entry, InitialState, ListEntriesRequest, WatchRequest};
 use clientele_api::org::{CreateTeamRequest, PickAssigneeRequest, Team};
-use clientele_testkit::{Caller, on_both_engines, reason};
+use clientele_testkit::{Caller, on_both_engines, patiently, reason};
 use futures::future::join_all;
 use prost::{Message as _, Name as _};
 use serde_json::{Value, json};
@@ -101,10 +101,14 @@ impl World {
     async fn pick(&self, key: &str) -> Result<String, Status> {
         let request = PickAssigneeRequest {
             name: format!("{BAKERY}/teams/{key}"),
+            request_id: Uuid::new_v4().to_string(),
             ..Default::default()
         };
-        let picked = self.teams().pick_assignee(self.router().request(request)).await?;
-        Ok(picked.into_inner().member)
+        let picked = patiently(|| async {
+            let request = self.router().request(request.clone());
+            self.teams().pick_assignee(request).await
+        });
+        Ok(picked.await?.into_inner().member)
     }
 
     async fn refused_by_reason(&self, method: &str, request: Value, code: Code, why: &str) {
@@ -685,9 +689,10 @@ async fn the_limit_binds_when_all_call_at_once() {
                     label: Some("Team".to_owned()),
                     ..Default::default()
                 }),
+                request_id: Uuid::new_v4().to_string(),
                 ..Default::default()
             };
-            world.teams().create_team(world.admin.request(request)).await
+            patiently(|| async { world.teams().create_team(world.admin.request(request.clone())).await }).await
         };
         let (created, refused): (Vec<_>, Vec<_>) = join_all((0..CALLERS).map(create))
             .await

@@ -1,7 +1,8 @@
 //! Users: who they are, their emails, and who may change them.
 
 use crate::World;
-use clientele_testkit::on_both_engines;
+use clientele_api::access::StaffRole;
+use clientele_testkit::{Caller, on_both_engines};
 use serde_json::json;
 use tonic::Code;
 
@@ -107,7 +108,11 @@ async fn of_writers_who_want_one_email_one_gets_it() {
             let parent = format!("{ACME}/organizations/{}", ["bakery", "butcher"][at % 2]);
             let request = json!({ "parent": parent, "newUser": { "email": "ann@example.com" } });
             let world = &world;
-            async move { world.call(&world.admin, "MemberService/CreateMember", request).await }
+            async move {
+                world
+                    .call_patiently(&world.admin, "MemberService/CreateMember", request)
+                    .await
+            }
         };
         let answers = futures::future::join_all((0..16).map(call)).await;
         let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
@@ -185,10 +190,74 @@ async fn a_client_user_changes_of_itself_what_is_its_own() {
         ] {
             world.refused(&ann.caller, method, request, Code::PermissionDenied, "CALLER_NOT_ALLOWED").await;
         }
-        // In another workspace the same uid means nobody.
+        // In another workspace the same uid means nobody, and whether there is one is not told.
         world.create_workspace("globex").await;
-        let elsewhere = json!({ "user": { "name": format!("workspaces/globex/users/{}", ben.user), "displayName": "X" } });
-        world.refused(&ben.caller, method, elsewhere, Code::NotFound, "RESOURCE_NOT_FOUND").await;
+        for workspace in ["globex", "nobody"] {
+            for field in ["displayName", "email"] {
+                let name = format!("workspaces/{workspace}/users/{}", ben.user);
+                let elsewhere = json!({ "user": { "name": name, field: "x@example.com" } });
+                let status = world.refused(&ben.caller, method, elsewhere, Code::NotFound, "RESOURCE_NOT_FOUND").await;
+                assert_eq!(status.message(), format!("Resource {name:?} does not exist, or is not yours"));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workspaces_share_no_users() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        world.create_workspace("globex").await;
+        let olga = Caller::with(world.tokens.staff("globex", StaffRole::Admin));
+        let create =
+            json!({ "parent": "workspaces/globex", "organizationId": "bank", "organization": { "displayName": "B" } });
+        world
+            .call(&olga, "OrganizationService/CreateOrganization", create)
+            .await
+            .unwrap();
+        let bank = "workspaces/globex/organizations/bank";
+        let ann = world.add("bakery", "ann@example.com", &[]).await;
+        let here = format!("{ACME}/users/{}", ann.user);
+        let there = format!("workspaces/globex/users/{}", ann.user);
+        let name = json!({ "name": there });
+        for (method, request) in [
+            ("UserService/GetUser", name.clone()),
+            (
+                "UserService/UpdateUser",
+                json!({ "user": { "name": there, "displayName": "X" } }),
+            ),
+            ("UserService/DisableUser", name.clone()),
+            ("UserService/EnableUser", name),
+            ("MemberService/CreateMember", json!({ "parent": bank, "user": there })),
+        ] {
+            for caller in [&olga, &world.operator] {
+                world
+                    .refused(caller, method, request.clone(), Code::NotFound, "RESOURCE_NOT_FOUND")
+                    .await;
+            }
+        }
+        let check = json!({ "parent": "workspaces/globex", "email": "ann@example.com" });
+        assert_eq!(
+            world.call(&olga, "UserService/CheckEmail", check).await.unwrap()["available"],
+            true
+        );
+        let list = json!({ "parent": "workspaces/globex" });
+        assert_eq!(
+            world.call(&olga, "UserService/ListUsers", list.clone()).await.unwrap()["users"],
+            json!([])
+        );
+        // The same address is another person there.
+        let member = json!({ "parent": bank, "newUser": { "email": "ann@example.com" } });
+        let member = world.call(&olga, "MemberService/CreateMember", member).await.unwrap();
+        let listed = world.call(&olga, "UserService/ListUsers", list).await.unwrap();
+        assert_eq!(listed["users"].as_array().unwrap().len(), 1);
+        assert_eq!(listed["users"][0]["name"], member["user"]);
+        assert_eq!(
+            world.done("UserService/GetUser", json!({ "name": here })).await["version"],
+            "1"
+        );
     })
     .await;
 }
