@@ -6,7 +6,7 @@ use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{Entry, InitialState, ListEntriesRequest, WatchRequest};
 use clientele_service::assembly::Service as _;
-use clientele_testkit::{Caller, Calls, Engine, Running, on_both_engines, patiently, reason, until};
+use clientele_testkit::{Caller, Calls, Engine, Running, on_both_engines, reason, until};
 use futures::future::join_all;
 use org_service::OrgService;
 use prost::Message as _;
@@ -170,14 +170,8 @@ impl World {
 
     /// Makes calls at the same moment, each with a request id, until they are answered or refused for what they ask.
     async fn at_once(&self, calls: Vec<(&Caller, &str, Value)>) -> Vec<Result<Value, Status>> {
-        let server = &self.calls();
-        join_all(calls.into_iter().map(async |(caller, method, mut request)| {
-            request["requestId"] = json!(Uuid::new_v4().to_string());
-            let path = format!("/clientele.org.v1.{method}");
-            let answered = patiently(|| server.call(&path, caller, request.clone())).await;
-            answered.map(|(answer, _)| answer)
-        }))
-        .await
+        let calls = calls.into_iter();
+        join_all(calls.map(|(caller, method, request)| self.call_patiently(caller, method, request))).await
     }
 }
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use uuid::Uuid;
 
 /// A running org-service with the workspace `acme`, and everybody who calls it.
 struct World {
@@ -99,9 +100,15 @@ impl World {
     /// Calls a method of `clientele.org.v1`, named as in `MemberService/CreateMember`.
     async fn call(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
         let path = format!("/clientele.org.v1.{method}");
-        let calls = self.calls();
-        let answered = patiently(|| calls.call(&path, caller, request.clone())).await;
+        let answered = self.calls().call(&path, caller, request).await;
         answered.map(|(answer, _)| answer)
+    }
+
+    /// Calls with a request id, and again while it is to be tried again: among many at the same moment a call may wait for its turn
+    /// longer than it is given.
+    async fn call_patiently(&self, caller: &Caller, method: &str, mut request: Value) -> Result<Value, Status> {
+        request["requestId"] = json!(Uuid::new_v4().to_string());
+        patiently(|| self.call(caller, method, request.clone())).await
     }
 
     /// Calls as an admin of `acme`, which must be answered.

@@ -1,40 +1,17 @@
 //! Members: added, changed, suspended, removed and back again.
 
 use crate::World;
-use clientele_testkit::{Caller, Engine, on_both_engines, reason, until};
+use clientele_testkit::{Engine, on_both_engines, reason, until};
 use futures::future::Either;
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _};
 use serde_json::{Value, json};
 use std::pin::pin;
 use std::time::Duration;
-use tonic::{Code, Status};
+use tonic::Code;
 use tonic_types::StatusExt as _;
-use uuid::Uuid;
 
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
 const BUTCHER: &str = "workspaces/acme/organizations/butcher";
-
-impl World {
-    /// Calls, and again while it is to be tried again: on a busy machine a call may wait for its turn longer than it is given.
-    pub(crate) async fn call_patiently(
-        &self,
-        caller: &Caller,
-        method: &str,
-        mut request: Value,
-    ) -> Result<Value, Status> {
-        request["requestId"] = json!(Uuid::new_v4().to_string());
-        let answered = async {
-            loop {
-                match self.call(caller, method, request.clone()).await {
-                    Err(status) if status.code() == Code::Unavailable => {}
-                    answer => return answer,
-                }
-            }
-        };
-        let answered = tokio::time::timeout(Duration::from_secs(60), answered).await;
-        answered.unwrap_or_else(|_| panic!("{method} was never answered"))
-    }
-}
 
 fn new(email: &str, roles: &[&str]) -> Value {
     json!({ "parent": BAKERY, "newUser": { "email": email }, "member": { "roles": roles } })

@@ -6,7 +6,7 @@ use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{ChangeKind, Entry, InitialState, ListEntriesRequest, WatchRequest};
 use clientele_api::org::{CreateTeamRequest, PickAssigneeRequest, Team};
 use clientele_testkit::{Caller, on_both_engines, patiently, reason};
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use prost::{Message as _, Name as _};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,8 +187,10 @@ async fn keys_are_derived_and_made_unique() {
     on_both_engines(async |engine| {
         let world = World::with_organizations(engine).await;
         let create = async |label: &str| {
-            let created = world.done(CREATE, new("", label, &[])).await;
-            created["key"].as_str().unwrap().to_owned()
+            let mut request = new("", label, &[]);
+            request["requestId"] = Uuid::new_v4().to_string().into();
+            let created = patiently(|| world.call(&world.admin, CREATE, request.clone())).await;
+            created.unwrap()["key"].as_str().unwrap().to_owned()
         };
         assert_eq!(create("Süd & Nord").await, "sud_nord");
         let second = create("Süd & Nord").await;
@@ -278,8 +280,13 @@ async fn no_two_teams_have_the_same_key_or_alias() {
         elsewhere["parent"] = "workspaces/acme/organizations/butcher".into();
         world.done(CREATE, elsewhere).await;
         // Of those who want the same key at the same moment one gets it.
-        let wanted = ["one", "two"].map(|team| world.call(&world.admin, UPDATE, rename(team, "three")));
-        let (done, late): (Vec<_>, Vec<_>) = join_all(wanted).await.into_iter().partition(Result::is_ok);
+        let want = async |team: &str| {
+            let mut request = rename(team, "three");
+            request["requestId"] = Uuid::new_v4().to_string().into();
+            patiently(|| world.call(&world.admin, UPDATE, request.clone())).await
+        };
+        let (one, two) = join(want("one"), want("two")).await;
+        let (done, late): (Vec<_>, Vec<_>) = [one, two].into_iter().partition(Result::is_ok);
         assert_eq!(
             (done.len(), reason(late[0].as_ref().unwrap_err())),
             (1, "RESOURCE_EXISTS".to_owned())
