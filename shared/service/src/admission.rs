@@ -105,7 +105,7 @@ impl Admission {
             Err(refusal) => {
                 let replay = match &mark {
                     Some(_) if refusal.reason() == ErrorReason::OutcomeUnknown => Err(refusal.retry_after(AGAIN)),
-                    Some(mark) if !validate_only => self.replay(&passport.caller, &message, mark, refusal).await,
+                    Some(mark) if !validate_only => self.replay(&passport, &message, mark, refusal).await,
                     _ => Err(refusal),
                 };
                 replay.map(respond).map_err(status)
@@ -270,17 +270,21 @@ impl Admission {
         Ok(resolved)
     }
 
-    /// The first answer of a request id, if this refused call is a repetition.
+    /// The first answer of a request id, if this refused call is a repetition. A client user must be let in now, too.
     async fn replay<Q: Mutation, T: Preview>(
         &self,
-        caller: &Caller,
+        passport: &Passport,
         message: &Q,
         mark: &RequestMark,
         refusal: Error,
     ) -> Result<Answer<T>> {
         let names = Names::read(message)?;
-        if !may_be_repetition(&refusal) || allow(caller, Q::METHOD, &names).is_err() {
+        if !may_be_repetition(&refusal) || allow(&passport.caller, Q::METHOD, &names).is_err() {
             return Err(refusal);
+        }
+        if let Caller::User { .. } = passport.caller {
+            let resolved = self.resolve(&names).await.map_err(|_| refusal.clone())?;
+            self.client(passport, Q::METHOD, &names, &resolved).await?;
         }
         let workspace = match names.workspace {
             None => Uid::NIL,

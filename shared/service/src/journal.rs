@@ -176,7 +176,7 @@ async fn list(
     let size = usize::try_from(page.size).unwrap_or(usize::MAX);
     let listing = journal
         .before(filter, below.transpose()?, size, SCAN, |row| {
-            wanted.iter().all(|wanted| wanted.holds(row)) && (!client || is_for_clients(row))
+            wanted.iter().all(|wanted| wanted.holds(row, client)) && (!client || is_for_clients(row))
         })
         .await?;
     let next_page_token = listing
@@ -244,13 +244,15 @@ impl Wanted {
         })
     }
 
-    fn holds(&self, row: &Row) -> bool {
+    /// Whether a row has it; to a client user what it can't read is not there.
+    fn holds(&self, row: &Row, client: bool) -> bool {
         match self {
             Self::Actor(actor) => row.actor == *actor,
             Self::Method(method) => row.method == *method,
-            Self::Resource(name) => row
-                .changes()
-                .is_ok_and(|changes| changes.iter().any(|change| change.resource == *name)),
+            Self::Resource(name) => row.changes().is_ok_and(|changes| {
+                let mut seen = changes.iter().filter(|change| !client || client_reads(change));
+                seen.any(|change| change.resource == *name)
+            }),
             Self::Since(time) => row.time >= *time,
             Self::Before(time) => row.time < *time,
         }

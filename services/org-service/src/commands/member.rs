@@ -216,7 +216,16 @@ fn email_taken(user: &User) -> Error {
 
 /// Gets a member.
 pub async fn get(app: &App, scope: Scope<OrganizationRef>, name: &str) -> Result<Answer<api::Member>> {
-    store::member::get(&app.reader, &scope, user_id(&scope, name)?).await
+    let found = store::member::get(&app.reader, &scope, user_id(&scope, name)?).await?;
+    Ok(found.map(|member| as_seen_by(&scope, member)))
+}
+
+/// Client users know the people who are members of their organization, not what has become of those who were.
+fn as_seen_by(scope: &Scope<OrganizationRef>, member: api::Member) -> api::Member {
+    match member.state() {
+        State::Removed if scope.client().is_some() => api::Member { person: None, ..member },
+        _ => member,
+    }
 }
 
 /// Lists the members of the organization.
@@ -229,6 +238,7 @@ pub async fn list(
     let terms = filter::parse(&request.filter)?;
     let query = Query {
         show_removed: request.show_removed,
+        people_of_removed: scope.client().is_none(),
         only: scope
             .client()
             .filter(|client| client.only_itself)
@@ -242,7 +252,7 @@ pub async fn list(
                 .map(|uid| uid.0.as_bytes().to_vec())
                 .unwrap_or_default()
         };
-        let (members, next_page_token) = page.fill(rows, Clone::clone, key);
+        let (members, next_page_token) = page.fill(rows, |row| as_seen_by(&scope, row.clone()), key);
         api::ListMembersResponse {
             members,
             next_page_token,

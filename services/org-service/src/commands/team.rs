@@ -216,6 +216,7 @@ pub async fn pick_assignee(
 ) -> Result<Answer<api::PickAssigneeResponse>> {
     let author = scope.author();
     let unit = async move |tx: &Tx| {
+        store::standing::confirm(tx, &scope).await?;
         store::organization::read(tx, &scope).await?.require_active()?;
         let found = store::team::lock(tx, &scope, last_id(&request.name)).await?;
         let team = found.ok_or_else(|| Error::not_found("Team", request.name.as_str()))?;

@@ -103,6 +103,8 @@ pub enum Term {
 pub struct Query {
     /// Removed ones too.
     pub show_removed: bool,
+    /// Whether removed ones are found by who they are.
+    pub people_of_removed: bool,
     /// This one and nobody else.
     pub only: Option<Uid>,
     /// All of these must hold.
@@ -212,7 +214,13 @@ pub async fn list(
         select = match term {
             Term::State(state) => select.filter(Column::State.eq(i32::from(*state))),
             Term::Role(role) => holding(select, role),
-            Term::Email(email) => select.filter(user::Column::EmailKey.eq(email_key(email))),
+            Term::Email(email) => {
+                let named = select.filter(user::Column::EmailKey.eq(email_key(email)));
+                match query.people_of_removed {
+                    true => named,
+                    false => named.filter(Column::State.ne(i32::from(State::Removed))),
+                }
+            }
         };
     }
     let rows = reader.all_of::<Row>(with_person(select)).await?;
