@@ -139,12 +139,13 @@ impl Admission {
         Fut: Future<Output = Result<Answer<T>>>,
     {
         let scope = self.admit(passport, message, mark.clone(), validate_only).await?;
-        let (remembered, workspace, organization) = scope.names();
+        let call = scope.call();
         match work(scope, message.clone()).await {
-            Err(error) if remembered && error.is_about(&["Workspace", "Organization"]) => {
-                if let Some(workspace) = workspace {
-                    self.0.directory.forget(&workspace, organization.as_ref());
+            Err(error) if call.remembered && error.is_about(&["Workspace", "Organization"]) => {
+                if let Some(workspace) = &call.workspace {
+                    self.0.directory.forget(workspace, call.organization.as_ref());
                 }
+                drop(call); // its place is free for the second try
                 let scope = self.admit(passport, message, mark, validate_only).await?;
                 work(scope, message.clone()).await
             }

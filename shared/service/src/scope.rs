@@ -59,15 +59,9 @@ impl<L> Scope<L> {
         }
     }
 
-    /// Whether its names were remembered, and what they were resolved to.
-    pub(crate) fn names(&self) -> (bool, Option<WorkspaceRef>, Option<OrganizationRef>) {
-        let Call {
-            remembered,
-            workspace,
-            organization,
-            ..
-        } = &*self.call;
-        (*remembered, workspace.clone(), organization.clone())
+    /// The call that was admitted.
+    pub(crate) fn call(&self) -> Arc<Call> {
+        self.call.clone()
     }
 
     /// Who calls, as the journal names actors.
