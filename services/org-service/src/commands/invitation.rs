@@ -1,8 +1,8 @@
 //! What can be done with invitations.
 
-use super::App;
 use super::member::{self, require_may_give};
 use super::team;
+use super::{App, batch};
 use crate::domain::grants::Grants;
 use crate::domain::invitation::{Invitation, Inviter, NewInvitation};
 use crate::domain::member::{Member, NewMember, Notification, Who};
@@ -22,8 +22,6 @@ use clientele_store::{Answer, PageRequest, Recorded};
 use std::collections::BTreeSet;
 use std::slice;
 
-/// How many people are invited together.
-const LARGEST_BATCH: usize = 100;
 /// What an inviter must still hold when its invitation is accepted.
 const INVITE: &str = "members.manage";
 
@@ -69,25 +67,15 @@ pub async fn batch_create(
 }
 
 fn read_batch(request: &api::BatchCreateInvitationsRequest) -> Result<Vec<NewInvitation>> {
-    let count = request.requests.len();
-    if !(1..=LARGEST_BATCH).contains(&count) {
-        return Err(Error::field(
-            "requests",
-            format!("must be 1 to {LARGEST_BATCH}, not {count}"),
-        ));
-    }
     let mut violations = Violations::new();
+    if batch::has_wrong_size(&request.requests, &mut violations) {
+        return violations.finish(None);
+    }
     let (mut wanted, mut emails) = (Vec::new(), BTreeSet::new());
     let now = Micros::now();
     for (at, one) in request.requests.iter().enumerate() {
         let path = format!("requests[{at}]");
-        if !one.parent.is_empty() && one.parent != request.parent {
-            violations.add(format!("{path}.parent"), "must be empty, or the parent of the batch");
-        }
-        if !one.request_id.is_empty() || one.validate_only {
-            let rule = "must be empty, as validate_only: the batch has its own";
-            violations.add(format!("{path}.request_id"), rule);
-        }
+        batch::check_part(one, &one.parent, &request.parent, &path, &mut violations);
         let path = format!("{path}.invitation");
         let Some(new) = NewInvitation::parse(one.invitation.as_ref(), &path, now, &mut violations) else {
             continue;

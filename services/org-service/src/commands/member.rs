@@ -1,6 +1,6 @@
 //! What can be done with members.
 
-use super::App;
+use super::{App, batch};
 use crate::domain::grants::Grants;
 use crate::domain::member::{Member, NewMember, Who};
 use crate::domain::organization::Organization;
@@ -21,8 +21,6 @@ use clientele_store::{Answer, PageRequest, Recorded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How many members are added together.
-const LARGEST_BATCH: usize = 100;
 /// How many permissions are tested together.
 const LARGEST_TEST: usize = 100;
 
@@ -70,26 +68,15 @@ pub async fn batch_create(
 
 fn read_batch(request: &api::BatchCreateMembersRequest) -> Result<Vec<NewMember>> {
     let mut violations = Violations::new();
-    let mut wanted = Vec::new();
-    if request.requests.is_empty() || request.requests.len() > LARGEST_BATCH {
-        violations.add(
-            "requests",
-            format!("must be 1 to {LARGEST_BATCH}, not {}", request.requests.len()),
-        );
+    if batch::has_wrong_size(&request.requests, &mut violations) {
         return violations.finish(None);
     }
+    let mut wanted = Vec::new();
     let workspace = request.parent.split("/organizations/").next().unwrap_or_default();
     for (at, one) in request.requests.iter().enumerate() {
-        let path = format!("requests[{at}].");
-        if !one.parent.is_empty() && one.parent != request.parent {
-            violations.add(format!("{path}parent"), "must be empty, or the parent of the batch");
-        }
-        if !one.request_id.is_empty() || one.validate_only {
-            violations.add(
-                format!("{path}request_id"),
-                "must be empty, as validate_only: the batch has its own",
-            );
-        }
+        let path = format!("requests[{at}]");
+        batch::check_part(one, &one.parent, &request.parent, &path, &mut violations);
+        let path = format!("{path}.");
         if !one.user.is_empty() && one.user != format!("{workspace}/users/{}", last_id(&one.user)) {
             violations.add(
                 format!("{path}user"),

@@ -1,5 +1,6 @@
 //! A use case each: they own the transaction and call domain and store.
 
+mod batch;
 pub mod invitation;
 pub mod logo;
 pub mod member;
