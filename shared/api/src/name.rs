@@ -2,6 +2,7 @@
 
 use crate::error::Invalid;
 use crate::uid::Uid;
+use uuid::Uuid;
 
 /// A workspace that a name was resolved to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +32,18 @@ impl WorkspaceRef {
 }
 
 impl OrganizationRef {
+    /// As rows keep it: uid and id of the workspace and of the organization.
+    pub fn of_row(workspace: (Uuid, String), organization: (Uuid, String)) -> Self {
+        Self {
+            workspace: WorkspaceRef {
+                uid: Uid(workspace.0),
+                id: workspace.1,
+            },
+            uid: Uid(organization.0),
+            id: organization.1,
+        }
+    }
+
     /// `workspaces/{workspace}/organizations/{organization}`.
     pub fn name(&self) -> String {
         format!("workspaces/{}/organizations/{}", self.workspace.id, self.id)

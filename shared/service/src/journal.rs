@@ -75,6 +75,18 @@ pub struct Snapshot {
     pub change: Change,
 }
 
+impl Snapshot {
+    /// Of a resource that an organization holds.
+    pub fn in_organization(uid: Uid, organization: OrganizationRef, change: Change) -> Self {
+        Self {
+            uid,
+            workspace: Some(organization.workspace.clone()),
+            organization: Some(organization),
+            change,
+        }
+    }
+}
+
 /// A page of the resources of an entity: at most so many after a uid.
 pub fn snapshots<E: Resources>(
     db: Db,

@@ -6,7 +6,7 @@ use crate::domain::assignment::Assignment;
 use clientele_api::assignment as api;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::name::OrganizationRef;
 use clientele_api::{Micros, Result, Uid};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
@@ -173,12 +173,12 @@ impl Resources for Entity {
 
     fn describe(row: Model) -> Result<Snapshot> {
         let assignment = Assignment::from(row);
-        Ok(Snapshot {
-            uid: assignment.uid,
-            workspace: Some(assignment.organization.workspace.clone()),
-            change: Change::snapshot(&api::Assignment::from(&assignment)),
-            organization: Some(assignment.organization),
-        })
+        let change = Change::snapshot(&api::Assignment::from(&assignment));
+        Ok(Snapshot::in_organization(
+            assignment.uid,
+            assignment.organization,
+            change,
+        ))
     }
 }
 
@@ -206,17 +206,13 @@ impl From<&Assignment> for Model {
 
 impl From<Model> for Assignment {
     fn from(row: Model) -> Self {
-        let workspace = WorkspaceRef {
-            uid: Uid(row.workspace_uid),
-            id: row.workspace_id,
-        };
+        let organization = OrganizationRef::of_row(
+            (row.workspace_uid, row.workspace_id),
+            (row.organization_uid, row.organization_id),
+        );
         Self {
             uid: Uid(row.uid),
-            organization: OrganizationRef {
-                workspace,
-                uid: Uid(row.organization_uid),
-                id: row.organization_id,
-            },
+            organization,
             agent_uid: Uid(row.agent_uid),
             agent_id: row.agent_id,
             version: row.version,

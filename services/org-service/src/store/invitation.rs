@@ -6,7 +6,7 @@ use crate::domain::invitation::{Invitation, Inviter, Issued, invitation_name};
 use crate::domain::secret::TokenHash;
 use crate::domain::user::{Email, email_key};
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::name::OrganizationRef;
 use clientele_api::org::invitation::State;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
@@ -196,12 +196,12 @@ impl Resources for Entity {
 
     fn describe(row: Model) -> Result<Snapshot> {
         let invitation = Invitation::try_from(row)?;
-        Ok(Snapshot {
-            uid: invitation.uid,
-            workspace: Some(invitation.organization.workspace.clone()),
-            change: Change::snapshot(&api::Invitation::from(&invitation)),
-            organization: Some(invitation.organization),
-        })
+        let change = Change::snapshot(&api::Invitation::from(&invitation));
+        Ok(Snapshot::in_organization(
+            invitation.uid,
+            invitation.organization,
+            change,
+        ))
     }
 }
 
@@ -239,17 +239,13 @@ impl TryFrom<Model> for Invitation {
 
     fn try_from(row: Model) -> Result<Self> {
         let token = issued(&row)?;
-        let workspace = WorkspaceRef {
-            uid: Uid(row.workspace_uid),
-            id: row.workspace_id,
-        };
+        let organization = OrganizationRef::of_row(
+            (row.workspace_uid, row.workspace_id),
+            (row.organization_uid, row.organization_id),
+        );
         Ok(Self {
             uid: Uid(row.uid),
-            organization: OrganizationRef {
-                workspace,
-                uid: Uid(row.organization_uid),
-                id: row.organization_id,
-            },
+            organization,
             version: row.version,
             create_time: Micros(row.create_time),
             update_time: Micros(row.update_time),

@@ -6,7 +6,7 @@ use crate::domain::member::{Member, Notification, member_name};
 use crate::domain::user::email_key;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::name::OrganizationRef;
 use clientele_api::org::member::State;
 use clientele_api::permission::ORG_ADMIN;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
@@ -272,12 +272,8 @@ impl Resources for Entity {
 
     fn describe(row: Model) -> Result<Snapshot> {
         let member = Member::try_from(row)?;
-        Ok(Snapshot {
-            uid: member.uid,
-            workspace: Some(member.organization.workspace.clone()),
-            change: Change::snapshot(&api::Member::from(&member)),
-            organization: Some(member.organization),
-        })
+        let change = Change::snapshot(&api::Member::from(&member));
+        Ok(Snapshot::in_organization(member.uid, member.organization, change))
     }
 }
 
@@ -309,17 +305,13 @@ impl TryFrom<Model> for Member {
 
     fn try_from(row: Model) -> Result<Self> {
         let unknown = |_| Error::internal("a member has a value that this version does not know");
-        let workspace = WorkspaceRef {
-            uid: Uid(row.workspace_uid),
-            id: row.workspace_id,
-        };
+        let organization = OrganizationRef::of_row(
+            (row.workspace_uid, row.workspace_id),
+            (row.organization_uid, row.organization_id),
+        );
         Ok(Self {
             uid: Uid(row.uid),
-            organization: OrganizationRef {
-                workspace,
-                uid: Uid(row.organization_uid),
-                id: row.organization_id,
-            },
+            organization,
             user: Uid(row.user_uid),
             version: row.version,
             create_time: Micros(row.create_time),

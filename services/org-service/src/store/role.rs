@@ -5,7 +5,7 @@ use crate::domain::grants::{CustomRoles, Grants};
 use crate::domain::role::{Role, role_name};
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::name::OrganizationRef;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
@@ -170,12 +170,8 @@ impl Resources for Entity {
 
     fn describe(row: Model) -> Result<Snapshot> {
         let role = Role::from(row);
-        Ok(Snapshot {
-            uid: role.uid,
-            workspace: Some(role.organization.workspace.clone()),
-            change: Change::snapshot(&api::Role::from(&role)),
-            organization: Some(role.organization),
-        })
+        let change = Change::snapshot(&api::Role::from(&role));
+        Ok(Snapshot::in_organization(role.uid, role.organization, change))
     }
 }
 
@@ -200,17 +196,13 @@ impl From<&Role> for Model {
 
 impl From<Model> for Role {
     fn from(row: Model) -> Self {
-        let workspace = WorkspaceRef {
-            uid: Uid(row.workspace_uid),
-            id: row.workspace_id,
-        };
+        let organization = OrganizationRef::of_row(
+            (row.workspace_uid, row.workspace_id),
+            (row.organization_uid, row.organization_id),
+        );
         Self {
             uid: Uid(row.uid),
-            organization: OrganizationRef {
-                workspace,
-                uid: Uid(row.organization_uid),
-                id: row.organization_id,
-            },
+            organization,
             id: row.id,
             version: row.version,
             create_time: Micros(row.create_time),

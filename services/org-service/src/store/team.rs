@@ -4,7 +4,7 @@ use super::{Texts, member, user};
 use crate::domain::team::Team;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::name::OrganizationRef;
 use clientele_api::org::member::State;
 use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
@@ -323,12 +323,8 @@ impl Resources for Entity {
 
     fn describe(row: Model) -> Result<Snapshot> {
         let team = Team::try_from(row)?;
-        Ok(Snapshot {
-            uid: team.uid,
-            workspace: Some(team.organization.workspace.clone()),
-            change: Change::snapshot(&api::Team::from(&team)),
-            organization: Some(team.organization),
-        })
+        let change = Change::snapshot(&api::Team::from(&team));
+        Ok(Snapshot::in_organization(team.uid, team.organization, change))
     }
 }
 
@@ -357,18 +353,14 @@ impl TryFrom<Model> for Team {
     type Error = Error;
 
     fn try_from(row: Model) -> Result<Self> {
-        let workspace = WorkspaceRef {
-            uid: Uid(row.workspace_uid),
-            id: row.workspace_id,
-        };
+        let organization = OrganizationRef::of_row(
+            (row.workspace_uid, row.workspace_id),
+            (row.organization_uid, row.organization_id),
+        );
         let members: Option<_> = row.members.0.iter().map(|text| Uid::parse(text)).collect();
         Ok(Self {
             uid: Uid(row.uid),
-            organization: OrganizationRef {
-                workspace,
-                uid: Uid(row.organization_uid),
-                id: row.organization_id,
-            },
+            organization,
             version: row.version,
             create_time: Micros(row.create_time),
             update_time: Micros(row.update_time),
