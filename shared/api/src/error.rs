@@ -165,8 +165,10 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::ImageInvalid
         | R::InvalidHeader => Code::InvalidArgument,
         R::CursorOutOfRange => Code::OutOfRange,
-        R::MessageTooLarge | R::LimitReached | R::TokenIssuedRecently => Code::ResourceExhausted,
-        R::TokenMissing | R::TokenInvalid | R::TokenExpired => Code::Unauthenticated,
+        R::MessageTooLarge | R::LimitReached | R::TokenIssuedRecently | R::TooManyAttempts => Code::ResourceExhausted,
+        R::TokenMissing | R::TokenInvalid | R::TokenExpired | R::SessionEnded | R::CredentialsInvalid => {
+            Code::Unauthenticated
+        }
         R::CallerNotAllowed | R::AccessDenied | R::PermissionMissing | R::GrantNotHeld | R::FieldNotAllowed => {
             Code::PermissionDenied
         }
@@ -191,6 +193,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::RoleInUse
         | R::InvitationNotPending
         | R::InviterLostRight
+        | R::SignInRequired
         | R::NoOneOnline => Code::FailedPrecondition,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::Overloaded

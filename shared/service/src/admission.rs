@@ -5,7 +5,7 @@ use crate::caller::{Caller, ProofExpiry};
 use crate::layers::TraceContext;
 use crate::scope::{Call, Client, Level, Scope, allow_client};
 use crate::share::Shares;
-use crate::standing::{self, Standings};
+use crate::standing::{self, SignedIn, Standings};
 use crate::status::status;
 use clientele_api::access::Method;
 use clientele_api::error::ErrorReason;
@@ -216,7 +216,13 @@ impl Admission {
         names: &Names<'_>,
         resolved: &ResolvedNames,
     ) -> Result<Option<Client>> {
-        let Caller::User { user, organization } = passport.caller else {
+        let Caller::User {
+            user,
+            organization,
+            session,
+            ..
+        } = passport.caller
+        else {
             return Ok(None);
         };
         if method.public {
@@ -233,7 +239,12 @@ impl Admission {
             None if !names_itself => return Err(not_allowed()),
             _ => {}
         }
-        let standing = standings.get(organization, user, &passport.min_revision).await?.value;
+        let who = SignedIn {
+            organization,
+            user,
+            session,
+        };
+        let standing = standings.get(who, &passport.min_revision).await?.value;
         let standing = standing.ok_or_else(|| standing::denied(AccessDenial::MemberRemoved))?;
         if standing.workspace != workspace.uid {
             return Err(elsewhere());
@@ -244,6 +255,7 @@ impl Admission {
         Ok(Some(Client {
             user,
             organization,
+            session,
             only_itself,
         }))
     }
@@ -438,7 +450,13 @@ fn mark<Q: Mutation>(caller: &Caller, message: &Q) -> Result<Option<RequestMark>
     let id = violations.check("request_id", parse::uuid(message.request_id()));
     let id = violations.finish(id)?;
     let mut hash = Sha256::new();
-    for part in [Q::METHOD.path.as_bytes(), caller.actor().as_bytes(), &message.body()] {
+    let (actor, acting_for) = (caller.actor(), caller.acting_for().unwrap_or_default());
+    for part in [
+        Q::METHOD.path.as_bytes(),
+        actor.as_bytes(),
+        acting_for.as_bytes(),
+        &message.body(),
+    ] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

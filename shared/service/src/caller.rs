@@ -32,6 +32,10 @@ pub enum Caller {
         user: Uid,
         /// The organization.
         organization: Uid,
+        /// The session, if it signed in with us.
+        session: Option<Uid>,
+        /// The staff who logged in as the user and really calls, as the journal names actors.
+        actor: Option<String>,
     },
     /// Somebody who calls a method that needs no token, and showed none.
     Public,
@@ -59,8 +63,19 @@ impl Caller {
             Self::Operator { subject } => format!("operators/{subject}"),
             Self::Staff { subject, .. } => format!("staff/{subject}"),
             Self::Service { name } => format!("services/{name}"),
+            Self::User { actor: Some(actor), .. } => actor.clone(),
             Self::User { user, .. } => format!("users/{user}"),
             Self::Public => "public".to_owned(),
+        }
+    }
+
+    /// In whose place it acts, as the journal names actors; None: in its own.
+    pub fn acting_for(&self) -> Option<String> {
+        match self {
+            Self::User {
+                user, actor: Some(_), ..
+            } => Some(format!("users/{user}")),
+            _ => None,
         }
     }
 }

@@ -237,6 +237,7 @@ fn message_type(change: &Change) -> &str {
 /// A term of the log's filter.
 enum Wanted {
     Actor(String),
+    ActingFor(String),
     Method(String),
     Resource(String),
     Since(i64),
@@ -248,6 +249,7 @@ impl Wanted {
         let value = || term.value.clone();
         Ok(match (term.field.as_str(), term.operator) {
             ("actor", Operator::Equal) => Self::Actor(value()),
+            ("acting_for", Operator::Equal) => Self::ActingFor(value()),
             ("method", Operator::Equal) => Self::Method(value()),
             ("resource", Operator::Equal) => Self::Resource(value()),
             ("time", Operator::GreaterOrEqual) => Self::Since(micros(&term.value)?),
@@ -260,6 +262,7 @@ impl Wanted {
     fn holds(&self, row: &Row, client: bool) -> bool {
         match self {
             Self::Actor(actor) => row.actor == *actor,
+            Self::ActingFor(user) => row.acting_for.as_ref() == Some(user),
             Self::Method(method) => row.method == *method,
             Self::Resource(name) => row.changes().is_ok_and(|changes| {
                 let mut seen = changes.iter().filter(|change| !client || client_reads(change));

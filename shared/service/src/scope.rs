@@ -2,7 +2,7 @@
 
 use crate::caller::Caller;
 use crate::share::Place;
-use crate::standing::Standing;
+use crate::standing::{SignedIn, Standing};
 use clientele_api::access::Method;
 use clientele_api::error::ErrorReason;
 use clientele_api::mask::Mask;
@@ -47,8 +47,21 @@ pub struct Client {
     pub user: Uid,
     /// The organization.
     pub organization: Uid,
+    /// The session, if it signed in with us.
+    pub session: Option<Uid>,
     /// Whether it may see itself and nobody else.
     pub only_itself: bool,
+}
+
+impl Client {
+    /// As its standing is asked for.
+    pub fn signed_in(&self) -> SignedIn {
+        SignedIn {
+            organization: self.organization,
+            user: self.user,
+            session: self.session,
+        }
+    }
 }
 
 impl<L> Scope<L> {
@@ -115,6 +128,7 @@ impl<L> Scope<L> {
             workspace: self.call.workspace.clone(),
             organization: self.call.organization.clone(),
             actor: self.actor(),
+            acting_for: self.call.caller.acting_for(),
             method: self.call.method.path,
             request: self.call.request.clone(),
             validate_only: self.call.validate_only,

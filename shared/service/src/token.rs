@@ -280,7 +280,12 @@ fn client_user(subject: &str, organization: Option<&str>) -> Result<Caller> {
     let user = Uid::parse(subject).ok_or_else(|| invalid("its sub is no uid of a user"))?;
     let organization = organization.ok_or_else(|| invalid("it names no organization, which this role needs"))?;
     let organization = Uid::parse(organization).ok_or_else(|| invalid("its organization is no uid"))?;
-    Ok(Caller::User { user, organization })
+    Ok(Caller::User {
+        user,
+        organization,
+        session: None,
+        actor: None,
+    })
 }
 
 fn refused(kind: &ErrorKind) -> Error {

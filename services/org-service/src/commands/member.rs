@@ -15,7 +15,7 @@ use clientele_api::permission::{Effective, Permission};
 use clientele_api::{Error, Micros, Result, Uid, Violations, org as api, parse};
 use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
-use clientele_service::standing::{Standing, require_held};
+use clientele_service::standing::{SignedIn, Standing, require_held};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded};
 use std::collections::BTreeMap;
@@ -485,7 +485,12 @@ pub async fn test_permissions(
 
 async fn standing(app: &App, scope: &Scope<OrganizationRef>, name: &str) -> Result<Answer<Arc<Standing>>> {
     let (organization, user) = (scope.organization(), user_id(scope, name)?);
-    let found = app.standings.get(organization.uid, user, scope.min_revision()).await?;
+    let who = SignedIn {
+        organization: organization.uid,
+        user,
+        session: None,
+    };
+    let found = app.standings.get(who, scope.min_revision()).await?;
     found.try_map(|standing| standing.ok_or_else(|| store::member::not_found(organization, user)))
 }
 

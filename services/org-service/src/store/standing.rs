@@ -7,7 +7,7 @@ use clientele_api::org::member::State;
 use clientele_api::permission::Effective;
 use clientele_api::{Error, Result, Uid};
 use clientele_service::scope::Scope;
-use clientele_service::standing::Standing;
+use clientele_service::standing::{SignedIn, Standing};
 use clientele_store::connect::db_error;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Reader};
@@ -30,16 +30,16 @@ struct Row {
     client_access_enabled: bool,
 }
 
-/// The standing of a user in an organization. None: it never was a member.
-pub fn load(reader: Reader, organization: Uid, user: Uid) -> BoxFuture<'static, Result<Answer<Option<Standing>>>> {
+/// The standing of a user. None: it never was a member.
+pub fn load(reader: Reader, who: SignedIn) -> BoxFuture<'static, Result<Answer<Option<Standing>>>> {
     async move {
-        let found = reader.one_of::<Row>(select(organization, user)).await?;
+        let found = reader.one_of::<Row>(select(who.organization, who.user)).await?;
         let Some(row) = found.value else {
             return Ok(found.map(|_| None));
         };
         let grants = row.grants();
         let ids: Vec<&str> = grants.custom_roles().collect();
-        let custom = match role::select_custom(organization, &ids) {
+        let custom = match role::select_custom(who.organization, &ids) {
             Some(select) => reader.all(select).await?.map(role::custom_roles),
             None => Answer {
                 value: CustomRoles::new(),
@@ -121,6 +121,7 @@ impl Row {
     fn standing(&self, grants: &Grants, custom: &CustomRoles) -> Standing {
         Standing {
             workspace: Uid(self.workspace_uid),
+            session_ended: false,
             denial: self.denial(),
             permissions: grants.effective(custom),
         }

@@ -93,6 +93,7 @@ async fn write(journal: &Journal, workspace: &WorkspaceRef, mood: Mood) -> Resul
         workspace: Some(workspace.clone()),
         organization: None,
         actor: format!("writer-{}", mood.late),
+        acting_for: None,
         method: "/test/Write",
         request: None,
         validate_only: false,

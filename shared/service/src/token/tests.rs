@@ -97,7 +97,12 @@ fn a_client_user_is_its_uids() {
     let token = issuer.key.mint(&claims, HOUR);
     assert_eq!(
         reason(&issuer.verifier(), &token),
-        Ok(Caller::User { user, organization })
+        Ok(Caller::User {
+            user,
+            organization,
+            session: None,
+            actor: None,
+        })
     );
 }
 

@@ -36,6 +36,8 @@ pub struct Author {
     pub organization: Option<OrganizationRef>,
     /// As the journal names actors.
     pub actor: String,
+    /// In whose place; None: in its own.
+    pub acting_for: Option<String>,
     /// The full method.
     pub method: &'static str,
     /// The id under which the call is to be remembered.
@@ -51,7 +53,7 @@ pub struct Author {
 pub struct RequestMark {
     /// The id.
     pub id: Uuid,
-    /// SHA-256 of method, actor and the request without request id and validate_only.
+    /// SHA-256 of method, who calls and the request without request id and validate_only.
     pub hash: [u8; 32],
 }
 

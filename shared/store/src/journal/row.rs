@@ -78,7 +78,7 @@ pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Opt
     }
     let organization = recorded.organization.as_ref().or(author.organization.as_ref());
     let request = author.request.as_ref().filter(|_| !author.validate_only);
-    let values: [(Column, Value); 13] = [
+    let values: [(Column, Value); 14] = [
         (Column::MutationId, Uuid::now_v7().into()),
         (Column::WorkspaceUid, author.workspace_uid().0.into()),
         (
@@ -94,6 +94,7 @@ pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Opt
             organization.map(|organization| organization.id.clone()).into(),
         ),
         (Column::Actor, author.actor.clone().into()),
+        (Column::ActingFor, author.acting_for.clone().into()),
         (Column::Method, author.method.into()),
         (Column::RequestId, request.map(|request| request.id).into()),
         (Column::RequestHash, request.map(|request| request.hash.to_vec()).into()),

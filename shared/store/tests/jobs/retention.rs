@@ -29,6 +29,7 @@ async fn write(place: &Place, journal: &Journal, rows: usize) -> Vec<Cursor> {
             workspace: None,
             organization: None,
             actor: "operators/ann".to_owned(),
+            acting_for: None,
             method: "/clientele.org.v1.WorkspaceService/CreateWorkspace",
             request: None,
             validate_only: false,

@@ -204,6 +204,7 @@ pub(crate) fn author() -> Author {
         workspace: None,
         organization: None,
         actor: "operators/ann".to_owned(),
+        acting_for: None,
         method: "/clientele.assignment.v1.AgentService/UpdateAgent",
         request: None,
         validate_only: false,
