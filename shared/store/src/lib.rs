@@ -15,6 +15,7 @@ pub mod page;
 mod postgres;
 pub mod read;
 pub mod restore;
+pub mod search;
 mod tasks;
 pub mod tx;
 

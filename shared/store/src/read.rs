@@ -6,7 +6,7 @@ use crate::follow;
 use crate::journal::Journal;
 use clientele_api::Result;
 use sea_orm::sea_query::{Alias, Expr, SelectStatement};
-use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Select};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Select};
 
 /// Reads of a service's database, each with its revision.
 #[derive(Debug, Clone)]
@@ -22,6 +22,11 @@ impl Reader {
     /// Reads of this service, which follows these others.
     pub fn new(journal: Journal, followed: Vec<&'static str>) -> Self {
         Self { journal, followed }
+    }
+
+    /// SQLite or PostgreSQL.
+    pub fn backend(&self) -> DbBackend {
+        self.journal.db().backend()
     }
 
     /// The row, if there is one.

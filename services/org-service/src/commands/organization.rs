@@ -12,6 +12,7 @@ use clientele_api::org::organization::State;
 use clientele_api::{Error, Micros, Result, Uid, org as api, parse};
 use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
+use clientele_store::search::Place;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded, page};
 
@@ -90,6 +91,44 @@ pub async fn list(
         let key = |last: &Organization| write_key(last, query.by_display_name);
         let (organizations, next_page_token) = page.fill(rows, |row| row.into(), key);
         api::ListOrganizationsResponse {
+            organizations,
+            next_page_token,
+        }
+    }))
+}
+
+/// Searches the organizations of the scope's workspace.
+pub async fn search(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::SearchOrganizationsRequest,
+) -> Result<Answer<api::SearchOrganizationsResponse>> {
+    let mut violations = Violations::new();
+    let typed = violations.check("query", parse::line(request.query.trim(), 1..=200));
+    let typed = violations.finish(typed)?;
+    let page = PageRequest::read(&request, scope.workspace().uid)?;
+    let after = page
+        .after
+        .as_deref()
+        .map(|key| Place::from_key(key).ok_or_else(page::invalid));
+    let after = after.transpose()?;
+    let found = store::organization::search(&app.reader, &scope, &typed, request.show_deleted).await?;
+    let mut places: Vec<Place> = found.value.into_iter().map(|one| one.place).collect();
+    places.retain(|place| after.as_ref().is_none_or(|after| place > after));
+    let rest = places.split_off(places.len().min(page.size as usize));
+    let Some(last) = places.last() else {
+        return Ok(Answer {
+            value: api::SearchOrganizationsResponse::default(),
+            revision: found.revision,
+        });
+    };
+    let rows = store::organization::read_found(&app.reader, &scope, &places, request.show_deleted).await?;
+    Ok(rows.map(|rows| {
+        let (organizations, mut next_page_token) = page.fill(rows, |(_, row)| row.into(), |(place, _)| place.to_key());
+        if next_page_token.is_empty() && !rest.is_empty() {
+            next_page_token = page.token(&last.to_key());
+        }
+        api::SearchOrganizationsResponse {
             organizations,
             next_page_token,
         }

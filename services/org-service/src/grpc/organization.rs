@@ -5,8 +5,8 @@ use clientele_api::org::organization_service_server::OrganizationService;
 use clientele_api::org::{
     CreateOrganizationRequest, DeleteLogoRequest, DeleteOrganizationRequest, GetLogoContentRequest,
     GetOrganizationRequest, ListOrganizationsRequest, ListOrganizationsResponse, LogoContent, Organization,
-    ResumeOrganizationRequest, SuspendOrganizationRequest, UndeleteOrganizationRequest, UpdateLogoRequest,
-    UpdateOrganizationRequest,
+    ResumeOrganizationRequest, SearchOrganizationsRequest, SearchOrganizationsResponse, SuspendOrganizationRequest,
+    UndeleteOrganizationRequest, UpdateLogoRequest, UpdateOrganizationRequest,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -48,6 +48,17 @@ impl OrganizationService for OrganizationRpc {
     ) -> Result<Response<ListOrganizationsResponse>, Status> {
         self.admission
             .read(request, |scope, request| organization::list(&self.app, scope, request))
+            .await
+    }
+
+    async fn search_organizations(
+        &self,
+        request: Request<SearchOrganizationsRequest>,
+    ) -> Result<Response<SearchOrganizationsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| {
+                organization::search(&self.app, scope, request)
+            })
             .await
     }
 

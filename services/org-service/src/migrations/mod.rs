@@ -2,6 +2,7 @@
 
 mod m20261124_000003_create_organizations;
 mod m20261124_000010_create_people;
+mod m20261124_000013_search_organizations;
 
 use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_create_organizations::Step),
             Box::new(CreateJobs),
             Box::new(m20261124_000010_create_people::Step),
+            Box::new(m20261124_000013_search_organizations::Step),
         ]
     }
 }

@@ -11,12 +11,15 @@ use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
+use clientele_store::search::{self, Found, Index, Keys, Place, Text};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::ExprTrait;
-use sea_orm::{IntoActiveModel, Order, QueryOrder, QuerySelect, QueryTrait, Select};
-use std::collections::BTreeMap;
+use sea_orm::sea_query::{self, DynIden, ExprTrait, IntoIden, SelectStatement};
+use sea_orm::{
+    ConnectionTrait, DbBackend, FromQueryResult, IntoActiveModel, Iterable, Order, QueryOrder, QuerySelect, Select,
+};
+use std::collections::{BTreeMap, HashMap};
 
 /// An organization.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -137,19 +140,69 @@ pub struct After {
     pub display_name: String,
 }
 
+/// What organizations are found by.
+pub const SEARCH: Index = Index { table: "organizations" };
+
+/// What is read of an organization to see how well it fits a search.
+#[derive(Debug, FromQueryResult)]
+pub struct Searched {
+    uid: Uuid,
+    id: String,
+    display_name: String,
+    external_id: Option<String>,
+    contact_email: Option<String>,
+}
+
+impl Searched {
+    /// What is searched of it.
+    pub fn text(&self) -> Text<'_> {
+        let others = [&self.external_id, &self.contact_email];
+        let ids = [self.id.as_str()].into_iter();
+        Text {
+            uid: Uid(self.uid),
+            title: &self.display_name,
+            ids: ids.chain(others.into_iter().flatten().map(String::as_str)).collect(),
+            others: Vec::new(),
+        }
+    }
+}
+
 /// Inserts an organization.
 pub fn insert(tx: &Tx, _scope: &Scope<WorkspaceRef>, organization: &Organization) {
-    let insert = Entity::insert(Model::from(organization).into_active_model());
-    tx.write(insert.into_query(), CONSTRAINTS);
+    let (columns, values): (Vec<DynIden>, Vec<Expr>) = written(organization, tx.get_database_backend()).unzip();
+    let mut insert = sea_query::Query::insert();
+    // As many values as columns: it does not panic.
+    insert.into_table(Entity).columns(columns).values_panic(values);
+    tx.write(insert, CONSTRAINTS);
 }
 
 /// Writes the next version of an organization over the one it was made from.
 pub fn update(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Organization, after: &Organization) {
-    let update = Entity::update_many()
-        .set(Model::from(after).into_active_model().reset_all())
-        .filter(Column::Uid.eq(scope.organization().uid.0))
-        .filter(Column::Version.eq(before.version));
-    tx.guard(update.into_query(), CONSTRAINTS);
+    let mut update = sea_query::Query::update();
+    update
+        .table(Entity)
+        .values(written(after, tx.get_database_backend()))
+        .and_where(Column::Uid.eq(scope.organization().uid.0))
+        .and_where(Column::Version.eq(before.version));
+    tx.guard(update, CONSTRAINTS);
+}
+
+/// All columns with their values; with the keys of the search, which are no part of the model: they are many, and nobody reads them.
+fn written(organization: &Organization, backend: DbBackend) -> impl Iterator<Item = (DynIden, Expr)> {
+    let searched = Searched {
+        uid: organization.uid.0,
+        id: organization.id.clone(),
+        display_name: organization.display_name.clone(),
+        external_id: organization.external_id.clone(),
+        contact_email: organization.contact_email.clone(),
+    };
+    let keys = Keys::of(organization.workspace.uid, &searched.text()).value(backend);
+    let row = Model::from(organization).into_active_model();
+    let columns = Column::iter().filter_map(move |column| {
+        let value = row.get(column).into_value()?;
+        Some((column.into_iden(), Expr::val(value)))
+    });
+    columns.chain([(SEARCH.column().into_iden(), keys)])
 }
 
 /// The organization of the scope, in a unit that is about to change it.
@@ -204,6 +257,69 @@ pub async fn list(
     }
     let rows = reader.all(select).await?;
     rows.try_map(|rows| rows.into_iter().map(Organization::try_from).collect())
+}
+
+/// The organizations of the scope's workspace that fit what was typed, the best first.
+pub async fn search(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    typed: &str,
+    show_deleted: bool,
+) -> Result<Answer<Vec<Found<Searched>>>> {
+    let Some(query) = search::Query::new(scope.workspace().uid, typed) else {
+        return Ok(Answer {
+            value: Vec::new(),
+            revision: reader.revision_now().await?,
+        });
+    };
+    SEARCH
+        .find(reader, &query, &searched(show_deleted), Searched::text)
+        .await
+}
+
+/// Reads what a search reads of organizations.
+pub fn searched(show_deleted: bool) -> SelectStatement {
+    let mut select = sea_query::Query::select();
+    select.columns(
+        [
+            Column::Uid,
+            Column::Id,
+            Column::DisplayName,
+            Column::ExternalId,
+            Column::ContactEmail,
+        ]
+        .map(|column| column.as_column_ref()),
+    );
+    if !show_deleted {
+        select.and_where(Column::DeleteTime.is_null());
+    }
+    select
+}
+
+/// The organizations at these places, in this order; without those that are gone meanwhile.
+pub async fn read_found(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    places: &[Place],
+    show_deleted: bool,
+) -> Result<Answer<Vec<(Place, Organization)>>> {
+    let mut select = Entity::find()
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .filter(Column::Uid.is_in(places.iter().map(|place| place.uid().0)));
+    if !show_deleted {
+        select = select.filter(Column::DeleteTime.is_null());
+    }
+    let rows = reader.all(select).await?;
+    rows.try_map(|rows| {
+        let organizations = rows
+            .into_iter()
+            .map(|row| Ok((Uid(row.uid), Organization::try_from(row)?)));
+        let mut organizations: HashMap<Uid, Organization> = organizations.collect::<Result<_>>()?;
+        let found = places
+            .iter()
+            .filter_map(|place| Some((place.clone(), organizations.remove(&place.uid())?)));
+        Ok(found.collect())
+    })
 }
 
 fn restrict(select: Select<Entity>, term: &Term) -> Select<Entity> {

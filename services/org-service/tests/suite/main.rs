@@ -13,6 +13,7 @@ mod model;
 mod organizations;
 mod permissions;
 mod roles;
+mod search;
 mod teams;
 mod users;
 mod walks;

@@ -1,0 +1,253 @@
+//! What somebody searches, and how well a resource fits it.
+
+use super::fold::fold;
+use super::keys::{Keys, Space, Text, beginning, is_spelled, misspellings, trigrams};
+use clientele_api::Uid;
+
+/// Of a search with more words than this none may have a typo.
+const MOST_WORDS_WITH_TYPO: usize = 5;
+
+/// What somebody searches in a workspace.
+#[derive(Debug, Clone)]
+pub struct Query {
+    workspace: Uid,
+    folded: String,
+    words: Vec<String>,
+}
+
+/// How well a resource fits, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// One of its ids is what was asked for.
+    Id,
+    /// Its title is.
+    Title,
+    /// One of its texts begins with it.
+    Prefix,
+    /// For each word there is one that begins with it.
+    WordPrefix,
+    /// For each word there is one that holds it; words of one or two letters are only looked for at the beginning of words.
+    Substring,
+    /// The same, but one word is mistyped, by so many letters.
+    Typo(u8),
+}
+
+impl Rank {
+    /// Whether a word is mistyped.
+    pub fn is_typo(self) -> bool {
+        matches!(self, Self::Typo(_))
+    }
+
+    pub(super) fn to_byte(self) -> u8 {
+        match self {
+            Self::Id => 0,
+            Self::Title => 1,
+            Self::Prefix => 2,
+            Self::WordPrefix => 3,
+            Self::Substring => 4,
+            Self::Typo(letters) => 4 + letters,
+        }
+    }
+
+    pub(super) fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::Id,
+            1 => Self::Title,
+            2 => Self::Prefix,
+            3 => Self::WordPrefix,
+            4 => Self::Substring,
+            more => Self::Typo(more - 4),
+        }
+    }
+}
+
+impl Query {
+    /// Reads what was typed; none where that has no letter and no digit.
+    pub fn new(workspace: Uid, typed: &str) -> Option<Self> {
+        let folded = fold(typed);
+        let words: Vec<String> = folded.split_whitespace().map(str::to_owned).collect();
+        (!words.is_empty()).then_some(Self {
+            workspace,
+            folded,
+            words,
+        })
+    }
+
+    /// Whose resources are searched.
+    pub fn workspace(&self) -> Uid {
+        self.workspace
+    }
+
+    /// How well the resource fits; none: not at all.
+    pub fn rank(&self, text: &Text<'_>) -> Option<Rank> {
+        let folded = text.folded();
+        let (title, rest) = folded.split_first()?;
+        let ids = &rest[..text.ids.len()];
+        if ids.contains(&self.folded) {
+            return Some(Rank::Id);
+        }
+        if *title == self.folded {
+            return Some(Rank::Title);
+        }
+        if folded.iter().any(|one| one.starts_with(&self.folded)) {
+            return Some(Rank::Prefix);
+        }
+        let theirs: Vec<&str> = folded.iter().flat_map(|one| one.split_whitespace()).collect();
+        if self.words.iter().all(|word| begins(word, &theirs)) {
+            return Some(Rank::WordPrefix);
+        }
+        let mut missing = self.words.iter().filter(|word| !is_held(word, &theirs));
+        match (missing.next(), missing.next()) {
+            (None, _) => Some(Rank::Substring),
+            (Some(_), Some(_)) => None,
+            (Some(_), None) if self.words.len() > MOST_WORDS_WITH_TYPO => None,
+            (Some(word), None) => typos(word, &theirs).map(Rank::Typo),
+        }
+    }
+
+    /// What everything that fits without a typo has.
+    pub(super) fn exact(&self) -> Keys {
+        let space = self.space();
+        Keys(self.words.iter().flat_map(|word| held(&space, word)).collect())
+    }
+
+    /// What has the best of those: of each set of keys that comes first what fits better.
+    pub(super) fn best(&self) -> Vec<Keys> {
+        let space = self.space();
+        let words = || {
+            let beginnings = self.words.iter().map(|word| space.word_beginning(beginning(word, 2)));
+            beginnings.chain(self.words.iter().flat_map(|word| held(&space, word)))
+        };
+        let first = self.words.first().map(|word| space.title_beginning(beginning(word, 2)));
+        vec![
+            Keys([space.whole(&self.folded)].into()),
+            Keys(words().chain(first).collect()),
+            Keys(words().collect()),
+        ]
+    }
+
+    /// What has one of these fits with a typo in one of the words: for each word that can have one, what it may have been meant to be,
+    /// beside all that the other words need.
+    ///
+    /// A misspelled word shares hardly a trigram with what was meant, and those it does share may be anywhere: so words are indexed by
+    /// their misspellings too, which are as rare as the word.
+    pub(super) fn mistyped(&self) -> Vec<Keys> {
+        if self.words.len() > MOST_WORDS_WITH_TYPO {
+            return Vec::new();
+        }
+        let space = self.space();
+        let mut alternatives = Vec::new();
+        for (at, word) in self.words.iter().enumerate().filter(|(_, word)| tolerance(word) > 0) {
+            let others = self.words.iter().enumerate().filter(|(other, _)| *other != at);
+            let others: Vec<i64> = others.flat_map(|(_, other)| held(&space, other)).collect();
+            for spelling in misspellings(word) {
+                let meant = [space.misspelled(&spelling)].into_iter();
+                alternatives.push(Keys(meant.chain(others.iter().copied()).collect()));
+            }
+        }
+        alternatives
+    }
+
+    fn space(&self) -> Space {
+        Space::of(self.workspace)
+    }
+}
+
+/// What has a word that holds this one.
+fn held(space: &Space, word: &str) -> Vec<i64> {
+    match is_short(word) {
+        true => vec![space.word_beginning(word)],
+        false => trigrams(word).map(|trigram| space.inside(trigram)).collect(),
+    }
+}
+
+/// Too short for a trigram.
+fn is_short(word: &str) -> bool {
+    word.chars().nth(2).is_none()
+}
+
+fn begins(word: &str, theirs: &[&str]) -> bool {
+    theirs.iter().any(|their| their.starts_with(word))
+}
+
+fn is_held(word: &str, theirs: &[&str]) -> bool {
+    begins(word, theirs) || (!is_short(word) && theirs.iter().any(|their| their.contains(word)))
+}
+
+/// With how few typos the word is the beginning of one of theirs, as people type; none: with more than it may have.
+fn typos(word: &str, theirs: &[&str]) -> Option<u8> {
+    let tolerance = tolerance(word);
+    if tolerance == 0 {
+        return None;
+    }
+    let length = word.chars().count();
+    let distances = theirs.iter().filter(|their| is_spelled(their)).flat_map(|their| {
+        let lengths = length - tolerance..=(length + tolerance).min(their.chars().count());
+        lengths.map(|length| strsim::osa_distance(word, beginning(their, length)))
+    });
+    let least = distances.min().filter(|distance| *distance <= tolerance)?;
+    u8::try_from(least).ok()
+}
+
+/// How many letters of a word may be wrong, missing or too many, or have changed places with the next.
+fn tolerance(word: &str) -> usize {
+    match word.chars().count() {
+        _ if !is_spelled(word) => 0,
+        0..4 => 0,
+        4..8 => 1,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rank(typed: &str, title: &str) -> Option<Rank> {
+        let text = Text {
+            uid: Uid::NIL,
+            title,
+            ids: vec!["c-17", "ann@mill.example"],
+            others: vec!["Est. 1871"],
+        };
+        Query::new(Uid::NIL, typed)?.rank(&text)
+    }
+
+    #[test]
+    fn ranks_say_how_well_a_resource_fits() {
+        for (typed, expected) in [
+            ("C-17", Some(Rank::Id)),
+            ("ANN@mill.example", Some(Rank::Id)),
+            ("bakery north", Some(Rank::Title)),
+            ("bak", Some(Rank::Prefix)),
+            ("bakery n", Some(Rank::Prefix)),
+            ("est", Some(Rank::Prefix)),
+            ("nor", Some(Rank::WordPrefix)),
+            ("north bakery", Some(Rank::WordPrefix)),
+            ("mill no", Some(Rank::WordPrefix)),
+            ("est 1871", Some(Rank::Prefix)),
+            ("akery", Some(Rank::Substring)),
+            ("ort", Some(Rank::Substring)),
+            ("akery b", Some(Rank::Substring)),
+            ("ak", None),
+            ("abkery", Some(Rank::Typo(1))),
+            ("bakkery", Some(Rank::Typo(1))),
+            ("bkery", Some(Rank::Typo(1))),
+            ("bakory n", Some(Rank::Typo(1))),
+            ("nrth akery", Some(Rank::Typo(1))),
+            ("bxkxry", None),
+            ("nrth bkery", None),
+            ("bakery south", None),
+            ("1872", None),
+            ("%", None),
+        ] {
+            assert_eq!(rank(typed, "Bakery North"), expected, "{typed}");
+        }
+        assert_eq!(
+            rank("bakeri nrth est c ann mill", "Bakery North"),
+            None,
+            "of many words none"
+        );
+        assert_eq!(rank("confectoinry", "Confectionery"), Some(Rank::Typo(2)));
+    }
+}
