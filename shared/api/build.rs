@@ -120,6 +120,12 @@ impl Methods {
         if !is_resource(message) {
             return Ok(());
         }
+        for (field, number) in [("name", 1), ("uid", 2), ("version", 3)] {
+            // What is left of an erased one is written without its type being known.
+            if message.get_field_by_name(field).map(|field| field.number()) != Some(number) {
+                bail!("{}: its {field} must have the number {number}", message.full_name());
+            }
+        }
         let rust = rust_path(message);
         let mut conceal = String::new();
         find_times(message, "self", &mut conceal)?;

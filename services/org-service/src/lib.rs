@@ -163,6 +163,9 @@ impl Service for OrgService {
 
     fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {
         let db = foundation.journal.db().clone();
-        Ok(vec![commands::logo::sweep(db, Logos::open(&self.logos)?, ORPHAN)])
+        Ok(vec![
+            commands::logo::sweep(db, Logos::open(&self.logos)?, ORPHAN),
+            commands::erasure::job(foundation.journal.clone()),
+        ])
     }
 }

@@ -194,6 +194,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::InvitationNotPending
         | R::InviterLostRight
         | R::SignInRequired
+        | R::WorkspaceNotEmpty
         | R::NoOneOnline => Code::FailedPrecondition,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::Overloaded

@@ -14,7 +14,7 @@ use clientele_api::org::AccessDenial;
 use clientele_api::request::{Mutation, Preview, Request};
 use clientele_api::{Error, Result, Uid, Violations, parse};
 use clientele_store::follow::Followed;
-use clientele_store::journal::RequestMark;
+use clientele_store::journal::{RequestMark, Row};
 use clientele_store::{Answer, Directory, Journal, Revision};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -120,11 +120,14 @@ impl Admission {
     ) -> Result<(Scope<On<Q>>, ProofExpiry, Q), Status> {
         let (metadata, extensions, message) = request.into_parts();
         let passport = Passport::read(&metadata, &extensions, Q::METHOD).map_err(status)?;
-        let scope = self.admit(&passport, &message, None, false).await.map_err(status)?;
+        let scope = self
+            .admit(&passport, &message, None, false, Remember::IfProven)
+            .await
+            .map_err(status)?;
         Ok((scope, passport.expiry, message))
     }
 
-    /// Admits and works; once more if a remembered name led to nothing.
+    /// Admits and works; once more if something was not there and a remembered name means something else by now.
     async fn attempt<Q, T, Work, Fut>(
         &self,
         passport: &Passport,
@@ -138,15 +141,22 @@ impl Admission {
         Work: Fn(Scope<On<Q>>, Q) -> Fut,
         Fut: Future<Output = Result<Answer<T>>>,
     {
-        let scope = self.admit(passport, message, mark.clone(), validate_only).await?;
+        let names = Remember::IfProven;
+        let scope = self
+            .admit(passport, message, mark.clone(), validate_only, names)
+            .await?;
         let call = scope.call();
         match work(scope, message.clone()).await {
-            Err(error) if call.remembered && error.is_about(&["Workspace", "Organization"]) => {
-                if let Some(workspace) = &call.workspace {
-                    self.0.directory.forget(workspace, call.organization.as_ref());
-                }
+            Err(error) if call.remembered && error.reason() == ErrorReason::ResourceNotFound => {
+                let (workspace, organization) = (call.workspace.clone(), call.organization.clone());
                 drop(call); // its place is free for the second try
-                let scope = self.admit(passport, message, mark, validate_only).await?;
+                let names = Remember::Nothing;
+                let scope = self.admit(passport, message, mark, validate_only, names).await?;
+                let call = scope.call();
+                if (&call.workspace, &call.organization) == (&workspace, &organization) {
+                    return Err(error);
+                }
+                drop(call);
                 work(scope, message.clone()).await
             }
             done => done,
@@ -159,6 +169,7 @@ impl Admission {
         message: &Q,
         mark: Option<RequestMark>,
         validate_only: bool,
+        remember: Remember,
     ) -> Result<Scope<On<Q>>> {
         let names = Names::read(message)?;
         allow(&passport.caller, Q::METHOD, &names)?;
@@ -169,7 +180,8 @@ impl Admission {
         };
         let place = shares.take(names.workspace.unwrap_or_default())?;
         self.wait(&passport.min_revision).await?;
-        let resolved = self.resolve(&names).await;
+        let remembered = remember == Remember::IfProven && self.0.journal.has_noticed(&passport.min_revision);
+        let resolved = self.resolve(&names, remembered).await;
         let resolved = resolved.map_err(|error| hide(&passport.caller, Q::METHOD, &names, error))?;
         let client = self.client(passport, Q::METHOD, &names, &resolved).await?;
         let on = Q::Level::on(resolved.workspace.clone(), resolved.organization.clone());
@@ -260,7 +272,8 @@ impl Admission {
         }))
     }
 
-    async fn resolve(&self, names: &Names<'_>) -> Result<ResolvedNames> {
+    /// What the names mean; read, unless what is remembered will do.
+    async fn resolve(&self, names: &Names<'_>, remembered: bool) -> Result<ResolvedNames> {
         let mut resolved = ResolvedNames {
             workspace: None,
             organization: None,
@@ -269,11 +282,12 @@ impl Admission {
         let Some(workspace) = names.workspace else {
             return Ok(resolved);
         };
-        let found = self.0.directory.workspace(workspace).await?;
+        let found = self.0.directory.workspace(workspace, remembered).await?;
         let found = found.ok_or_else(|| Error::not_found("Workspace", format!("workspaces/{workspace}")))?;
         resolved.remembered = found.remembered;
         if let Some(organization) = names.organization {
-            let inside = self.0.directory.organization(&found.found, organization).await?;
+            let directory = &self.0.directory;
+            let inside = directory.organization(&found.found, organization, remembered).await?;
             let name = || format!("workspaces/{workspace}/organizations/{organization}");
             let inside = inside.ok_or_else(|| Error::not_found("Organization", name()))?;
             resolved.remembered |= inside.remembered;
@@ -281,6 +295,21 @@ impl Admission {
         }
         resolved.workspace = Some(found.found);
         Ok(resolved)
+    }
+
+    /// The row that remembers the request id. An operator's call that deleted the workspace stands above workspaces: there is none any
+    /// more, or another one.
+    async fn find(&self, passport: &Passport, names: &Names<'_>, mark: &RequestMark) -> Result<Option<Row>> {
+        if let Some(id) = names.workspace
+            && let Some(workspace) = self.0.directory.workspace(id, true).await?
+            && let Some(row) = self.0.journal.find(workspace.found.uid, mark.id).await?
+        {
+            return Ok(Some(row));
+        }
+        match (&passport.caller, names.workspace) {
+            (Caller::Operator { .. }, _) | (_, None) => self.0.journal.find(Uid::NIL, mark.id).await,
+            _ => Ok(None),
+        }
     }
 
     /// The first answer of a request id, if this refused call is a repetition. A client user must be let in now, too.
@@ -296,17 +325,10 @@ impl Admission {
             return Err(refusal);
         }
         if let Caller::User { .. } = passport.caller {
-            let resolved = self.resolve(&names).await.map_err(|_| refusal.clone())?;
+            let resolved = self.resolve(&names, true).await.map_err(|_| refusal.clone())?;
             self.client(passport, Q::METHOD, &names, &resolved).await?;
         }
-        let workspace = match names.workspace {
-            None => Uid::NIL,
-            Some(id) => match self.0.directory.workspace(id).await? {
-                Some(workspace) => workspace.found.uid,
-                None => return Err(refusal),
-            },
-        };
-        let Some(row) = self.0.journal.find(workspace, mark.id).await? else {
+        let Some(row) = self.find(passport, &names, mark).await? else {
             return Err(refusal);
         };
         if row.request_hash.as_deref() != Some(&mark.hash[..]) {
@@ -322,6 +344,15 @@ impl Admission {
         );
         Ok(Answer { value, revision })
     }
+}
+
+/// Whether names that are remembered may be taken for what they were.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remember {
+    /// If nothing that the caller has seen can have changed them.
+    IfProven,
+    /// No: they are read.
+    Nothing,
 }
 
 type On<Q> = <<Q as Request>::Level as Level>::On;

@@ -40,7 +40,7 @@ type Remembered = (Uid, u64);
 pub struct Resolved<T> {
     /// The resource.
     pub found: T,
-    /// Remembered: if it turns out to be gone, forget it and resolve again. An id can mean another uid after a purge.
+    /// Remembered: if something turns out not to be there, read it. An id can mean another uid after a purge.
     pub remembered: bool,
 }
 
@@ -54,21 +54,25 @@ impl Directory {
         }
     }
 
-    /// The workspace with this id.
-    pub async fn workspace(&self, id: &str) -> Result<Option<Resolved<WorkspaceRef>>> {
-        let found = self
-            .uid((Uid::NIL, id.to_owned()), || newest(self.tables.workspaces, id, None))
-            .await?;
+    /// The workspace with this id; read, unless what is remembered will do.
+    pub async fn workspace(&self, id: &str, remembered: bool) -> Result<Option<Resolved<WorkspaceRef>>> {
+        let select = || newest(self.tables.workspaces, id, None);
+        let found = self.uid((Uid::NIL, id.to_owned()), remembered, select).await?;
         Ok(found.map(|(uid, remembered)| Resolved {
             found: WorkspaceRef { uid, id: id.to_owned() },
             remembered,
         }))
     }
 
-    /// The organization with this id in the workspace.
-    pub async fn organization(&self, workspace: &WorkspaceRef, id: &str) -> Result<Option<Resolved<OrganizationRef>>> {
+    /// The organization with this id in the workspace; read, unless what is remembered will do.
+    pub async fn organization(
+        &self,
+        workspace: &WorkspaceRef,
+        id: &str,
+        remembered: bool,
+    ) -> Result<Option<Resolved<OrganizationRef>>> {
         let select = || newest(self.tables.organizations, id, Some(workspace.uid));
-        let found = self.uid((workspace.uid, id.to_owned()), select).await?;
+        let found = self.uid((workspace.uid, id.to_owned()), remembered, select).await?;
         Ok(found.map(|(uid, remembered)| Resolved {
             found: OrganizationRef {
                 workspace: workspace.clone(),
@@ -79,22 +83,22 @@ impl Directory {
         }))
     }
 
-    /// Forgets a name that led to nothing.
-    pub fn forget(&self, workspace: &WorkspaceRef, organization: Option<&OrganizationRef>) {
-        self.memory.invalidate(&(Uid::NIL, workspace.id.clone()));
-        if let Some(organization) = organization {
-            self.memory.invalidate(&(workspace.uid, organization.id.clone()));
-        }
-    }
-
-    async fn uid(&self, key: Key, select: impl FnOnce() -> SelectStatement) -> Result<Option<(Uid, bool)>> {
+    async fn uid(
+        &self,
+        key: Key,
+        remembered: bool,
+        select: impl FnOnce() -> SelectStatement,
+    ) -> Result<Option<(Uid, bool)>> {
         // Before the read: what a slow one finds must not outlive a change that it did not see.
         let renames = self.db.renames();
-        if let Some((uid, _)) = self.memory.get(&key).filter(|(_, then)| *then == renames) {
+        if remembered && let Some((uid, _)) = self.memory.get(&key).filter(|(_, then)| *then == renames) {
             return Ok(Some((uid, true)));
         }
         let row = self.db.read().query_one(&select()).await.map_err(db_error)?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else {
+            self.memory.invalidate(&key);
+            return Ok(None);
+        };
         let uid = Uid(row.try_get::<Uuid>("", "uid").map_err(db_error)?);
         self.memory.insert(key, (uid, renames));
         Ok(Some((uid, false)))

@@ -1,6 +1,7 @@
 //! A use case each: they own the transaction and call domain and store.
 
 mod batch;
+pub mod erasure;
 pub mod invitation;
 pub mod logo;
 pub mod member;

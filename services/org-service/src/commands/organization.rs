@@ -1,10 +1,11 @@
 //! What can be done with organizations.
 
-use super::App;
+use super::{App, erasure};
 use crate::domain::logo::Logo;
 use crate::domain::organization::{NewOrganization, Organization};
 use crate::store;
-use crate::store::organization::{After, Query, Term};
+use crate::store::erasure::Erasure;
+use crate::store::organization::{After, Doomed, Query, Term};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
@@ -31,6 +32,9 @@ pub async fn create(
     loop {
         let refusal = match create_as(app, &scope, new.clone(), id.clone()).await {
             Err(error) if error.reason() == ErrorReason::ResourceExists => error,
+            Err(error) if error.reason() == ErrorReason::ResourceNotFound => {
+                return Err(Error::not_found("Workspace", scope.workspace().name()).because(error));
+            }
             done => return done,
         };
         match new.id.with_suffix() {
@@ -237,6 +241,44 @@ pub async fn delete(app: &App, scope: Scope<OrganizationRef>, etag: String) -> R
 /// Brings the organization back.
 pub async fn undelete(app: &App, scope: Scope<OrganizationRef>, etag: String) -> Result<Answer<api::Organization>> {
     change(app, scope, etag, |organization| organization.undelete(Micros::now())).await
+}
+
+/// Tells what would go with a deleted organization, or takes it away for good.
+pub async fn purge(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::PurgeOrganizationRequest,
+) -> Result<Answer<api::PurgeOrganizationResponse>> {
+    let counts = store::erasure::count_contents(&app.reader, &scope).await?.value;
+    let entries = app.journal.count_of(scope.organization().uid).await?;
+    let answer = api::PurgeOrganizationResponse {
+        members: counts.members,
+        users: counts.users,
+        roles: counts.roles,
+        teams: counts.teams,
+        invitations: counts.invitations,
+        journal_entries: entries.cast_signed(),
+        purged: request.force,
+    };
+    let purges = request.force && !scope.validate_only();
+    let (author, doomed, now) = (scope.author(), Doomed::named(&scope), Micros::now());
+    let erasure = Erasure::of_organization(&doomed, now);
+    let begun = erasure.clone();
+    let unit = async move |tx: &Tx| {
+        let organization = store::organization::lock_doomed(tx, &doomed).await?;
+        organization.require_deleted()?;
+        organization.check_etag(&request.etag)?;
+        if !request.force {
+            return Ok(Recorded::nothing(answer));
+        }
+        let change = erasure::begin_purge(tx, &doomed, &begun, &organization, now)?;
+        Ok(Recorded::change(answer, change))
+    };
+    let answer = app.journal.write(author.clone(), unit).await?;
+    if purges {
+        erasure::go_on(&app.journal, &erasure, author).await;
+    }
+    Ok(answer)
 }
 
 /// Reads the organization, lets the verb make its next version, and writes that. A verb that changes nothing answers its equal.

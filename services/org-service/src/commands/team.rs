@@ -5,6 +5,7 @@ use crate::domain::id::IdChoice;
 use crate::domain::member::member_name;
 use crate::domain::team::{NewTeam, Team, parse_users, team_name};
 use crate::store;
+use crate::store::erasure::Erasure;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, last_id};
@@ -192,6 +193,10 @@ async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>, name: &str, etag: &str) -
 
 fn write(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Team, after: &Team) -> Change {
     store::team::update(tx, scope, before, after);
+    describe(before, after)
+}
+
+fn describe(before: &Team, after: &Team) -> Change {
     let fields = before.changed_fields(after);
     Change::updated(&api::Team::from(before), &api::Team::from(after), fields)
 }
@@ -236,6 +241,24 @@ pub async fn leave_all(tx: &Tx, scope: &Scope<OrganizationRef>, user: Uid, now: 
     let left = teams
         .iter()
         .map(|team| write(tx, scope, team, &team.without(&leaving, now)));
+    Ok(left.collect())
+}
+
+/// Takes a user who is erased out of all teams of these organizations, which the unit has locked.
+pub async fn leave_all_erased(
+    tx: &Tx,
+    erasure: &Erasure,
+    user: Uid,
+    organizations: &[Uid],
+    now: Micros,
+) -> Result<Vec<(OrganizationRef, Change)>> {
+    let teams = store::team::lock_all_of_erased(tx, erasure, user, organizations).await?;
+    let leaving = BTreeSet::from([user]);
+    let left = teams.iter().map(|team| {
+        let after = team.without(&leaving, now);
+        store::team::update_for_erasure(tx, erasure, team, &after);
+        (team.organization.clone(), describe(team, &after))
+    });
     Ok(left.collect())
 }
 

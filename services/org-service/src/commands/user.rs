@@ -1,8 +1,10 @@
 //! What can be done with users.
 
 use super::App;
+use super::erasure::{self, Places};
 use crate::domain::user::{Email, User};
 use crate::store;
+use crate::store::erasure::Erasure;
 use crate::store::user::Term;
 use clientele_api::journal::Change;
 use clientele_api::name::{WorkspaceRef, last_id};
@@ -12,6 +14,7 @@ use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded};
+use std::slice;
 
 /// Gets a user.
 pub async fn get(app: &App, scope: Scope<WorkspaceRef>, name: &str) -> Result<Answer<api::User>> {
@@ -101,6 +104,33 @@ pub async fn enable(
         user.enable(Micros::now())
     })
     .await
+}
+
+/// Erases a user.
+pub async fn delete(app: &App, scope: Scope<WorkspaceRef>, request: api::DeleteUserRequest) -> Result<Answer<()>> {
+    let uid = user_id(&scope, &request.name)?;
+    let (author, validate_only) = (scope.author(), scope.validate_only());
+    let now = Micros::now();
+    let erasure = Erasure::of_user(&scope, now);
+    let begun = erasure.clone();
+    let unit = async move |tx: &Tx| {
+        let places = Places::lock(tx, &begun, uid).await?;
+        let user = store::user::lock(tx, &scope, uid).await?;
+        user.check_etag(&request.etag)?;
+        store::erasure::begin(tx, &begun);
+        store::erasure::add(tx, &begun, slice::from_ref(&user));
+        store::user::withdraw(tx, &begun, slice::from_ref(&user), now);
+        let change = Change::purged(&api::User::from(&user), user.version + 1);
+        Ok(Recorded {
+            elsewhere: places.leave(tx, &begun).await?,
+            ..Recorded::change((), change)
+        })
+    };
+    let answer = app.journal.write(author.clone(), unit).await?;
+    if !validate_only {
+        erasure::go_on(&app.journal, &erasure, author).await;
+    }
+    Ok(answer)
 }
 
 /// Reads the user, lets the verb make its next version, and writes that. A verb that changes nothing answers its equal.

@@ -1,5 +1,6 @@
 //! What the service is about: types whose constructors hold the rules. Pure: no transport, no database.
 
+pub mod erasure;
 pub mod grants;
 pub mod id;
 pub mod invitation;

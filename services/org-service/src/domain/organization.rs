@@ -325,13 +325,44 @@ impl Organization {
 
     /// No longer deleted; suspended if it was.
     pub fn undelete(&self, now: Micros) -> Result<Organization> {
-        if self.state() != State::Deleted {
-            return Err(self.refuse(ErrorReason::OrganizationNotDeleted, "is not deleted"));
-        }
+        self.require_deleted()?;
         Ok(self.changed(now, |organization| {
             organization.delete_time = None;
             organization.purge_time = None;
         }))
+    }
+
+    /// Whether it is deleted and its time has come to be purged.
+    pub fn is_due(&self, now: Micros) -> bool {
+        self.purge_time.is_some_and(|time| time <= now)
+    }
+
+    /// Gone for good. What is left is no organization any more: it only stands for the uid as long as something refers to it, under an
+    /// id that no name can hold.
+    pub fn purge(&self, now: Micros) -> Result<Organization> {
+        self.require_deleted()?;
+        Ok(Organization {
+            id: format!("~{}", self.uid),
+            version: self.version + 1,
+            update_time: now,
+            display_name: String::new(),
+            external_id: None,
+            contact_email: None,
+            annotations: BTreeMap::new(),
+            limits: Limits::default(),
+            logo: None,
+            suspension: None,
+            purge_time: None,
+            ..self.clone()
+        })
+    }
+
+    /// Refuses what can only be done to a deleted organization.
+    pub fn require_deleted(&self) -> Result<()> {
+        match self.state() {
+            State::Deleted => Ok(()),
+            _ => Err(self.refuse(ErrorReason::OrganizationNotDeleted, "is not deleted")),
+        }
     }
 
     /// With this logo or none; equal to this one if it has that already.

@@ -1,7 +1,9 @@
 //! Workspaces: the accounts of agencies.
 
+use clientele_api::error::ErrorReason;
+use clientele_api::mask::Mask;
 use clientele_api::name::WorkspaceRef;
-use clientele_api::{Micros, Result, Uid, Violations, org as api, parse};
+use clientele_api::{Error, Micros, Result, Uid, Violations, org as api, parse};
 
 /// The account of an agency.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,17 @@ pub struct Workspace {
     pub update_time: Micros,
     /// The name that people see.
     pub display_name: String,
+}
+
+/// How much of a workspace there still is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Organizations, deleted ones too.
+    pub organizations: u64,
+    /// Users.
+    pub users: u64,
+    /// What is being taken away for good.
+    pub erasures: u64,
 }
 
 /// A workspace that is asked for.
@@ -38,7 +51,7 @@ impl NewWorkspace {
             .workspace
             .as_ref()
             .map_or("", |workspace| workspace.display_name());
-        let display_name = violations.check("workspace.display_name", parse::line(given, 1..=200));
+        let display_name = read_display_name(given, &mut violations);
         let new = id.zip(display_name).map(|(id, display_name)| Self { id, display_name });
         violations.finish(new)
     }
@@ -62,6 +75,54 @@ impl Workspace {
         self.reference().name()
     }
 
+    /// Refuses an etag that is not the present one; an empty one is not checked.
+    pub fn check_etag(&self, etag: &str) -> Result<()> {
+        self.uid.check_etag(self.version, etag, &self.name())
+    }
+
+    /// With the leaves of the mask changed to the message's; equal to this one if nothing differs.
+    pub fn update(&self, message: &api::Workspace, mask: &Mask, now: Micros) -> Result<Workspace> {
+        let mut violations = Violations::new();
+        let mut workspace = self.clone();
+        if mask.has("display_name") {
+            let display_name = read_display_name(message.display_name(), &mut violations);
+            workspace.display_name = display_name.unwrap_or_default();
+        }
+        if workspace != *self {
+            workspace.version += 1;
+            workspace.update_time = now;
+        }
+        violations.finish(Some(workspace))
+    }
+
+    /// The paths of the leaves that differ afterwards.
+    pub fn changed_fields(&self, after: &Workspace) -> Vec<String> {
+        let differs = self.display_name != after.display_name;
+        differs.then(|| "display_name".to_owned()).into_iter().collect()
+    }
+
+    /// Refuses to take it away while there is something of it.
+    pub fn require_empty(&self, contents: Contents) -> Result<()> {
+        if contents == Contents::default() {
+            return Ok(());
+        }
+        let Contents {
+            organizations,
+            users,
+            erasures,
+        } = contents;
+        let name = self.name();
+        let message = format!(
+            "{name:?} has {organizations} organizations and {users} users, and {erasures} erasures are not at their end: purge \
+             its organizations and delete its users first"
+        );
+        Err(Error::new(ErrorReason::WorkspaceNotEmpty, message)
+            .with("organizations", organizations)
+            .with("users", users)
+            .with("erasures", erasures)
+            .about("Workspace", name))
+    }
+
     /// What other resources know of it.
     pub fn reference(&self) -> WorkspaceRef {
         WorkspaceRef {
@@ -69,6 +130,10 @@ impl Workspace {
             id: self.id.clone(),
         }
     }
+}
+
+fn read_display_name(given: &str, violations: &mut Violations) -> Option<String> {
+    violations.check("workspace.display_name", parse::line(given, 1..=200))
 }
 
 impl From<&Workspace> for api::Workspace {

@@ -5,8 +5,9 @@ use clientele_api::org::organization_service_server::OrganizationService;
 use clientele_api::org::{
     CreateOrganizationRequest, DeleteLogoRequest, DeleteOrganizationRequest, GetLogoContentRequest,
     GetOrganizationRequest, ListOrganizationsRequest, ListOrganizationsResponse, LogoContent, Organization,
-    ResumeOrganizationRequest, SearchOrganizationsRequest, SearchOrganizationsResponse, SuspendOrganizationRequest,
-    UndeleteOrganizationRequest, UpdateLogoRequest, UpdateOrganizationRequest,
+    PurgeOrganizationRequest, PurgeOrganizationResponse, ResumeOrganizationRequest, SearchOrganizationsRequest,
+    SearchOrganizationsResponse, SuspendOrganizationRequest, UndeleteOrganizationRequest, UpdateLogoRequest,
+    UpdateOrganizationRequest,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -136,6 +137,15 @@ impl OrganizationService for OrganizationRpc {
             .write(request, |scope, request| {
                 organization::undelete(&self.app, scope, request.etag)
             })
+            .await
+    }
+
+    async fn purge_organization(
+        &self,
+        request: Request<PurgeOrganizationRequest>,
+    ) -> Result<Response<PurgeOrganizationResponse>, Status> {
+        self.admission
+            .write(request, |scope, request| organization::purge(&self.app, scope, request))
             .await
     }
 }

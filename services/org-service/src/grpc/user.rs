@@ -3,8 +3,8 @@
 use crate::commands::{App, user};
 use clientele_api::org::user_service_server::UserService;
 use clientele_api::org::{
-    CheckEmailRequest, CheckEmailResponse, DisableUserRequest, EnableUserRequest, GetUserRequest, ListUsersRequest,
-    ListUsersResponse, UpdateUserRequest, User,
+    CheckEmailRequest, CheckEmailResponse, DeleteUserRequest, DisableUserRequest, EnableUserRequest, GetUserRequest,
+    ListUsersRequest, ListUsersResponse, UpdateUserRequest, User,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -55,6 +55,12 @@ impl UserService for UserRpc {
     async fn enable_user(&self, request: Request<EnableUserRequest>) -> Result<Response<User>, Status> {
         self.admission
             .write(request, |scope, request| user::enable(&self.app, scope, request))
+            .await
+    }
+
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<()>, Status> {
+        self.admission
+            .write(request, |scope, request| user::delete(&self.app, scope, request))
             .await
     }
 }

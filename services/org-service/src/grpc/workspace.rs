@@ -3,7 +3,8 @@
 use crate::commands::{App, workspace};
 use clientele_api::org::workspace_service_server::WorkspaceService;
 use clientele_api::org::{
-    CreateWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, ListWorkspacesResponse, Workspace,
+    CreateWorkspaceRequest, DeleteWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, ListWorkspacesResponse,
+    UpdateWorkspaceRequest, Workspace,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -37,6 +38,18 @@ impl WorkspaceService for WorkspaceRpc {
     ) -> Result<Response<ListWorkspacesResponse>, Status> {
         self.admission
             .read(request, |scope, request| workspace::list(&self.app, scope, request))
+            .await
+    }
+
+    async fn update_workspace(&self, request: Request<UpdateWorkspaceRequest>) -> Result<Response<Workspace>, Status> {
+        self.admission
+            .write(request, |scope, request| workspace::update(&self.app, scope, request))
+            .await
+    }
+
+    async fn delete_workspace(&self, request: Request<DeleteWorkspaceRequest>) -> Result<Response<()>, Status> {
+        self.admission
+            .write(request, |scope, request| workspace::delete(&self.app, scope, request))
             .await
     }
 }

@@ -1,6 +1,7 @@
 //! Invitations in the database. Whether one has expired is not written, but said by the clock.
 
 use super::Texts;
+use super::erasure::{self, Erasure};
 use crate::domain::grants::Grants;
 use crate::domain::invitation::{Invitation, Inviter, Issued, invitation_name};
 use crate::domain::secret::TokenHash;
@@ -167,6 +168,50 @@ pub async fn list(
     rows.try_map(|rows| rows.into_iter().map(Invitation::try_from).collect())
 }
 
+/// Takes invitations of a purged organization away, as many as one unit may; answers whether there are more.
+pub async fn erase(tx: &Tx, _erasure: &Erasure, organization: Uid) -> Result<bool> {
+    let some = Entity::find()
+        .select_only()
+        .column(Column::Uid)
+        .filter(Column::OrganizationUid.eq(organization.0))
+        .limit(erasure::MOST_ROWS);
+    let delete = Entity::delete_many().filter(Column::Uid.in_subquery(some.into_query()));
+    let deleted = delete.exec(tx).await.map_err(db_error)?;
+    Ok(deleted.rows_affected == erasure::MOST_ROWS)
+}
+
+/// At most `limit` invitations for the users of the erasure, or accepted by them. One that was made since is for somebody else who
+/// has the email now.
+pub async fn of_erased(tx: &Tx, erasure: &Erasure, limit: u64) -> Result<Vec<Invitation>> {
+    let for_them = Entity::find()
+        .filter(Column::WorkspaceUid.eq(erasure.workspace.uid.0))
+        .filter(Column::EmailKey.in_subquery(erasure.email_keys()))
+        .filter(Column::CreateTime.lte(erasure.time.0));
+    let by_them = Entity::find().filter(Column::MemberUserUid.in_subquery(erasure.users()));
+    let mut found = for_them.limit(limit).all(tx).await.map_err(db_error)?;
+    if found.is_empty() {
+        found = by_them.limit(limit).all(tx).await.map_err(db_error)?;
+    }
+    found.into_iter().map(Invitation::try_from).collect()
+}
+
+/// Those of these invitations that there are, in a unit that has locked their organizations.
+pub async fn read_for_erasure(tx: &Tx, _erasure: &Erasure, invitations: &[Invitation]) -> Result<Vec<Invitation>> {
+    let rows = Entity::find().filter(Column::Uid.is_in(invitations.iter().map(|one| one.uid.0)));
+    let rows = rows
+        .order_by_asc(Column::OrganizationUid)
+        .all(tx)
+        .await
+        .map_err(db_error)?;
+    rows.into_iter().map(Invitation::try_from).collect()
+}
+
+/// Takes invitations away for good.
+pub fn delete_for_erasure(tx: &Tx, _erasure: &Erasure, invitations: &[Invitation]) {
+    let delete = Entity::delete_many().filter(Column::Uid.is_in(invitations.iter().map(|one| one.uid.0)));
+    tx.write(delete.into_query(), CONSTRAINTS);
+}
+
 fn in_organization(scope: &Scope<OrganizationRef>) -> Select<Entity> {
     Entity::find().filter(Column::OrganizationUid.eq(scope.organization().uid.0))
 }
@@ -193,6 +238,10 @@ impl Resources for Entity {
     const UID: Column = Column::Uid;
     const WORKSPACE: Column = Column::WorkspaceUid;
     const ORGANIZATION: Option<Column> = Some(Column::OrganizationUid);
+
+    fn present() -> Select<Self> {
+        Entity::find().filter(Column::OrganizationUid.not_in_subquery(erasure::organizations()))
+    }
 
     fn describe(row: Model) -> Result<Snapshot> {
         let invitation = Invitation::try_from(row)?;

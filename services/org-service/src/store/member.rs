@@ -1,5 +1,6 @@
 //! Members in the database. Who was removed keeps its row, so that it can come back as the same.
 
+use super::erasure::{self, Erasure};
 use super::{Texts, user};
 use crate::domain::grants::Grants;
 use crate::domain::member::{Member, Notification, member_name};
@@ -19,6 +20,7 @@ use sea_orm::ActiveValue::NotSet;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, SelectStatement};
 use sea_orm::{FromQueryResult, IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait};
+use std::collections::BTreeSet;
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -136,7 +138,7 @@ pub fn set_presence(tx: &Tx, scope: &Scope<OrganizationRef>, member: &Member, on
         .col_expr(Column::Online, Expr::value(online))
         .filter(Column::OrganizationUid.eq(scope.organization().uid.0))
         .filter(Column::Uid.eq(member.uid.0));
-    tx.write(update.into_query(), CONSTRAINTS);
+    tx.guard(update.into_query(), CONSTRAINTS); // who was erased meanwhile is not told of
 }
 
 /// The member of the scope's organization that is this user, with the person and whether it is there.
@@ -227,6 +229,76 @@ pub async fn list(
     rows.try_map(|rows| rows.into_iter().map(Row::seen).collect())
 }
 
+/// At most `limit` members of an organization that is purged, removed ones too: the uids of the members and of their users.
+pub async fn of_purged(tx: &Tx, _erasure: &Erasure, organization: Uid, limit: u64) -> Result<Vec<(Uid, Uid)>> {
+    let rows = Entity::find()
+        .select_only()
+        .columns([Column::Uid, Column::UserUid])
+        .filter(Column::OrganizationUid.eq(organization.0))
+        .order_by_asc(Column::UserUid)
+        .limit(limit);
+    let rows: Vec<(Uuid, Uuid)> = rows.into_tuple().all(tx).await.map_err(db_error)?;
+    Ok(rows
+        .into_iter()
+        .map(|(member, user)| (Uid(member), Uid(user)))
+        .collect())
+}
+
+/// Those of these users who are present members of an organization that is not being purged.
+pub async fn present_elsewhere(tx: &Tx, _erasure: &Erasure, users: &[Uid]) -> Result<BTreeSet<Uid>> {
+    let rows = present_somewhere()
+        .select_only()
+        .column(Column::UserUid)
+        .filter(Column::UserUid.is_in(users.iter().map(|uid| uid.0)));
+    let rows: Vec<Uuid> = rows.into_tuple().all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(Uid).collect())
+}
+
+/// Members who are not removed, of organizations that are not being purged.
+pub(super) fn present_somewhere() -> Select<Entity> {
+    Entity::find()
+        .filter(Column::State.ne(i32::from(State::Removed)))
+        .filter(Column::OrganizationUid.not_in_subquery(erasure::organizations()))
+}
+
+/// A user of the erasure who is still a member of something, and be it a removed one.
+pub async fn next_erased(tx: &Tx, erasure: &Erasure) -> Result<Option<Uid>> {
+    let rows = Entity::find()
+        .select_only()
+        .column(Column::UserUid)
+        .filter(Column::UserUid.in_subquery(erasure.users()));
+    let row: Option<Uuid> = rows.into_tuple().one(tx).await.map_err(db_error)?;
+    Ok(row.map(Uid))
+}
+
+/// At most `limit` organizations that the user is a member of, or was.
+pub async fn organizations_of(tx: &Tx, _erasure: &Erasure, user: Uid, limit: u64) -> Result<BTreeSet<Uid>> {
+    let rows = Entity::find()
+        .select_only()
+        .column(Column::OrganizationUid)
+        .filter(Column::UserUid.eq(user.0))
+        .order_by_asc(Column::OrganizationUid)
+        .limit(limit);
+    let rows: Vec<Uuid> = rows.into_tuple().all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(Uid).collect())
+}
+
+/// The members of these organizations who are this user.
+pub async fn of_user(tx: &Tx, _erasure: &Erasure, user: Uid, organizations: &BTreeSet<Uid>) -> Result<Vec<Member>> {
+    let rows = Entity::find()
+        .filter(Column::UserUid.eq(user.0))
+        .filter(Column::OrganizationUid.is_in(organizations.iter().map(|uid| uid.0)))
+        .order_by_asc(Column::OrganizationUid);
+    let rows = rows.all(tx).await.map_err(db_error)?;
+    rows.into_iter().map(Member::try_from).collect()
+}
+
+/// Takes members away for good.
+pub fn erase(tx: &Tx, _erasure: &Erasure, members: &[Uid]) {
+    let delete = Entity::delete_many().filter(Column::Uid.is_in(members.iter().map(|uid| uid.0)));
+    tx.write(delete.into_query(), CONSTRAINTS);
+}
+
 fn in_organization(scope: &Scope<OrganizationRef>) -> Select<Entity> {
     Entity::find().filter(Column::OrganizationUid.eq(scope.organization().uid.0))
 }
@@ -239,6 +311,7 @@ fn holding(select: Select<Entity>, role: &str) -> Select<Entity> {
 fn with_person(select: Select<Entity>) -> SelectStatement {
     select
         .join(JoinType::InnerJoin, Relation::User.def())
+        .filter(user::is_somebody())
         .columns([user::Column::Email, user::Column::DisplayName, user::Column::PhotoUri])
         .into_query()
 }
@@ -269,6 +342,10 @@ impl Resources for Entity {
     const UID: Column = Column::Uid;
     const WORKSPACE: Column = Column::WorkspaceUid;
     const ORGANIZATION: Option<Column> = Some(Column::OrganizationUid);
+
+    fn present() -> Select<Self> {
+        Entity::find().filter(Column::OrganizationUid.not_in_subquery(erasure::organizations()))
+    }
 
     fn describe(row: Model) -> Result<Snapshot> {
         let member = Member::try_from(row)?;

@@ -1,5 +1,6 @@
 //! Entities and queries. Every query takes the scope that admits it.
 
+pub mod erasure;
 pub mod invitation;
 pub mod logo;
 pub mod member;

@@ -1,5 +1,6 @@
 //! Organizations in the database.
 
+use super::erasure::Erasure;
 use crate::domain::logo::{ContentType, Logo};
 use crate::domain::organization::{Limits, Organization, Suspension};
 use clientele_api::error::ErrorReason;
@@ -11,15 +12,16 @@ use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
+use clientele_store::jobs::JobScope;
 use clientele_store::search::{self, Found, Index, Keys, Place, Text};
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Constraint, Reader};
+use clientele_store::{Answer, Constraint, Db, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{self, DynIden, ExprTrait, IntoIden, SelectStatement};
 use sea_orm::{
     ConnectionTrait, DbBackend, FromQueryResult, IntoActiveModel, Iterable, Order, QueryOrder, QuerySelect, Select,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An organization.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -103,6 +105,13 @@ const CONSTRAINTS: &[Constraint] = &[
         reason: ErrorReason::ExternalIdTaken,
         message: "another organization of the workspace has this external id",
     },
+    Constraint {
+        postgres: "organizations_workspace_uid_fkey",
+        sqlite: "FOREIGN KEY",
+        field: "",
+        reason: ErrorReason::ResourceNotFound,
+        message: "the workspace was deleted at the same time",
+    },
 ];
 
 /// Which organizations of a workspace, and in which order.
@@ -176,6 +185,87 @@ pub fn insert(tx: &Tx, _scope: &Scope<WorkspaceRef>, organization: &Organization
     tx.write(insert, CONSTRAINTS);
 }
 
+/// Organizations, without what is left of those that were purged.
+pub fn present() -> Select<Entity> {
+    let purged = Column::DeleteTime.is_not_null().and(Column::PurgeTime.is_null());
+    Entity::find().filter(purged.not())
+}
+
+fn of_scope(scope: &Scope<OrganizationRef>) -> Select<Entity> {
+    present().filter(Column::Uid.eq(scope.organization().uid.0))
+}
+
+/// An organization that is to be purged: by a call that was admitted, or by the job.
+#[derive(Debug, Clone)]
+pub struct Doomed(OrganizationRef);
+
+impl Doomed {
+    /// The organization of a call that purges it.
+    pub fn named(scope: &Scope<OrganizationRef>) -> Self {
+        Self(scope.organization().clone())
+    }
+
+    /// The organization.
+    pub fn organization(&self) -> &OrganizationRef {
+        &self.0
+    }
+}
+
+/// At most `limit` organizations that are due to be purged, those first that are due longest.
+pub async fn due(_scope: &JobScope, db: &Db, now: Micros, limit: u64) -> Result<Vec<Doomed>> {
+    let due = present()
+        .filter(Column::PurgeTime.lte(now.0))
+        .order_by_asc(Column::PurgeTime)
+        .limit(limit);
+    let rows = due.all(db.read()).await.map_err(db_error)?;
+    let organizations = rows.into_iter().map(Organization::try_from);
+    organizations
+        .map(|organization| organization.map(|organization| Doomed(organization.reference())))
+        .collect()
+}
+
+/// The organization that is to be purged, which no other unit changes or locks until this one has ended.
+pub async fn lock_doomed(tx: &Tx, doomed: &Doomed) -> Result<Organization> {
+    let organization = doomed.organization();
+    let select = present().filter(Column::Uid.eq(organization.uid.0)).lock_exclusive();
+    let row = select.one(tx).await.map_err(db_error)?;
+    row.map(Organization::try_from)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("Organization", organization.name()))
+}
+
+/// Writes what is left of an organization over it, in a unit that has locked it.
+pub fn purge(tx: &Tx, _doomed: &Doomed, remains: &Organization) {
+    let mut update = sea_query::Query::update();
+    update
+        .table(Entity)
+        .values(written(remains, tx.get_database_backend()))
+        .and_where(Column::Uid.eq(remains.uid.0));
+    tx.write(update, CONSTRAINTS);
+}
+
+/// Locks these organizations for a unit that takes something out of them; those that exist, purged ones not.
+pub async fn lock_for_erasure(tx: &Tx, _erasure: &Erasure, organizations: &BTreeSet<Uid>) -> Result<Vec<Uid>> {
+    let select = present()
+        .filter(Column::Uid.is_in(organizations.iter().map(|uid| uid.0)))
+        .order_by_asc(Column::Uid)
+        .lock_exclusive();
+    let rows = select.all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(|row| Uid(row.uid)).collect())
+}
+
+/// Takes away what is left of the organization of an erasure, to which nothing refers any more.
+pub async fn erase(tx: &Tx, _erasure: &Erasure, organization: Uid) -> Result<()> {
+    let delete = Entity::delete_by_id(organization.0);
+    delete.exec(tx).await.map(drop).map_err(db_error)
+}
+
+/// How many organizations the scope's workspace has, deleted ones too.
+pub async fn count(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<u64> {
+    let organizations = present().filter(Column::WorkspaceUid.eq(scope.workspace().uid.0));
+    organizations.count(tx).await.map_err(db_error)
+}
+
 /// Writes the next version of an organization over the one it was made from.
 pub fn update(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Organization, after: &Organization) {
     let mut update = sea_query::Query::update();
@@ -208,7 +298,7 @@ fn written(organization: &Organization, backend: DbBackend) -> impl Iterator<Ite
 /// The organization of the scope, in a unit that is about to change it.
 pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Organization> {
     let organization = scope.organization();
-    let row = Entity::find_by_id(organization.uid.0).one(tx).await.map_err(db_error)?;
+    let row = of_scope(scope).one(tx).await.map_err(db_error)?;
     row.map(Organization::try_from)
         .transpose()?
         .ok_or_else(|| Error::not_found("Organization", organization.name()))
@@ -219,7 +309,7 @@ pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Organizatio
 /// admitted for; what it may give is answered, None for those who may give everything.
 pub async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<(Organization, Option<Effective>)> {
     let organization = scope.organization();
-    let select = Entity::find_by_id(organization.uid.0).lock_exclusive();
+    let select = of_scope(scope).lock_exclusive();
     let row = select.one(tx).await.map_err(db_error)?;
     let row = row.ok_or_else(|| Error::not_found("Organization", organization.name()))?;
     let locked = Organization::try_from(row)?;
@@ -230,7 +320,7 @@ pub async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<(Organizati
 /// The organization of the scope.
 pub async fn get(reader: &Reader, scope: &Scope<OrganizationRef>) -> Result<Answer<Organization>> {
     let organization = scope.organization();
-    let found = reader.one(Entity::find_by_id(organization.uid.0)).await?;
+    let found = reader.one(of_scope(scope)).await?;
     found.try_map(|row| {
         row.map(Organization::try_from)
             .transpose()?
@@ -303,7 +393,7 @@ pub async fn read_found(
     places: &[Place],
     show_deleted: bool,
 ) -> Result<Answer<Vec<(Place, Organization)>>> {
-    let mut select = Entity::find()
+    let mut select = present()
         .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
         .filter(Column::Uid.is_in(places.iter().map(|place| place.uid().0)));
     if !show_deleted {
@@ -339,7 +429,7 @@ fn restrict(select: Select<Entity>, term: &Term) -> Select<Entity> {
 
 fn ordered(query: &Query, after: Option<&After>) -> Select<Entity> {
     let order = if query.descending { Order::Desc } else { Order::Asc };
-    let mut select = Entity::find();
+    let mut select = present();
     if query.by_display_name {
         select = select.order_by(Column::DisplayName, order.clone());
     }
@@ -361,6 +451,10 @@ impl Resources for Entity {
     const UID: Column = Column::Uid;
     const WORKSPACE: Column = Column::WorkspaceUid;
     const ORGANIZATION: Option<Column> = Some(Column::Uid);
+
+    fn present() -> Select<Self> {
+        present()
+    }
 
     fn describe(row: Model) -> Result<Snapshot> {
         let organization = Organization::try_from(row)?;

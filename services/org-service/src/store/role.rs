@@ -1,6 +1,7 @@
 //! Roles of organizations' own in the database. The built-in ones have no rows.
 
 use super::Texts;
+use super::erasure::{self, Erasure};
 use crate::domain::grants::{CustomRoles, Grants};
 use crate::domain::role::{Role, role_name};
 use clientele_api::error::ErrorReason;
@@ -151,6 +152,18 @@ pub async fn list(
     Ok(rows.map(|rows| rows.into_iter().map(Role::from).collect()))
 }
 
+/// Takes roles of a purged organization away, as many as one unit may; answers whether there are more.
+pub async fn erase(tx: &Tx, _erasure: &Erasure, organization: Uid) -> Result<bool> {
+    let some = Entity::find()
+        .select_only()
+        .column(Column::Uid)
+        .filter(Column::OrganizationUid.eq(organization.0))
+        .limit(erasure::MOST_ROWS);
+    let delete = Entity::delete_many().filter(Column::Uid.in_subquery(some.into_query()));
+    let deleted = delete.exec(tx).await.map_err(db_error)?;
+    Ok(deleted.rows_affected == erasure::MOST_ROWS)
+}
+
 fn in_organization(organization: &OrganizationRef) -> Select<Entity> {
     Entity::find().filter(Column::OrganizationUid.eq(organization.uid.0))
 }
@@ -167,6 +180,10 @@ impl Resources for Entity {
     const UID: Column = Column::Uid;
     const WORKSPACE: Column = Column::WorkspaceUid;
     const ORGANIZATION: Option<Column> = Some(Column::OrganizationUid);
+
+    fn present() -> Select<Self> {
+        Entity::find().filter(Column::OrganizationUid.not_in_subquery(erasure::organizations()))
+    }
 
     fn describe(row: Model) -> Result<Snapshot> {
         let role = Role::from(row);

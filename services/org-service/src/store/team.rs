@@ -1,5 +1,6 @@
 //! Teams in the database. A team's row holds all of it; by which keys it is found, and who was picked when, stand beside it.
 
+use super::erasure::{self, Erasure};
 use super::{Texts, member, user};
 use crate::domain::team::Team;
 use clientele_api::error::ErrorReason;
@@ -111,6 +112,11 @@ pub mod seat {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// How many teams are taken away in one unit at most,
+const ERASED_AT_ONCE: u64 = 100;
+/// and how many rows belong to one team at most: its members, its keys, itself.
+const LARGEST_TEAM: usize = 522;
+
 /// What a taken key breaks, by the field that asked for it.
 const fn taken(field: &'static str) -> Constraint {
     Constraint {
@@ -136,16 +142,26 @@ pub fn insert(tx: &Tx, _scope: &Scope<OrganizationRef>, team: &Team) {
 
 /// Writes the next version of a team over the one it was made from, in a unit that has locked it.
 pub fn update(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Team, after: &Team) {
-    let update = Entity::update_many()
-        .set(Model::from(after).into_active_model().reset_all())
-        .filter(Column::OrganizationUid.eq(scope.organization().uid.0))
-        .filter(Column::Uid.eq(before.uid.0));
-    tx.write(update.into_query(), &[]);
+    write_over(tx, scope.organization().uid, before, after);
     if !before.answers_to(&after.key) {
         insert_key(tx, after, RENAMED);
     }
     insert_seats(tx, after, &before.joined(after));
     delete_seats(tx, after, &after.joined(before));
+}
+
+/// Writes a team without the users who are erased, in a unit that has locked it.
+pub fn update_for_erasure(tx: &Tx, _erasure: &Erasure, before: &Team, after: &Team) {
+    write_over(tx, before.organization.uid, before, after);
+    delete_seats(tx, after, &after.joined(before));
+}
+
+fn write_over(tx: &Tx, organization: Uid, before: &Team, after: &Team) {
+    let update = Entity::update_many()
+        .set(Model::from(after).into_active_model().reset_all())
+        .filter(Column::OrganizationUid.eq(organization.0))
+        .filter(Column::Uid.eq(before.uid.0));
+    tx.write(update.into_query(), &[]);
 }
 
 fn insert_key(tx: &Tx, team: &Team, constraints: &'static [Constraint]) {
@@ -210,6 +226,39 @@ pub async fn lock_all(tx: &Tx, scope: &Scope<OrganizationRef>, keys: &[String]) 
 /// The same for all teams that this user is in.
 pub async fn lock_all_with(tx: &Tx, scope: &Scope<OrganizationRef>, user: Uid) -> Result<Vec<Team>> {
     lock_in_order(tx, with_member(in_organization(scope), scope, user)).await
+}
+
+/// The same for all teams of these organizations that the user is in, who is being erased.
+pub async fn lock_all_of_erased(tx: &Tx, _erasure: &Erasure, user: Uid, organizations: &[Uid]) -> Result<Vec<Team>> {
+    let teams = seat::Entity::find()
+        .select_only()
+        .column(seat::Column::TeamUid)
+        .filter(seat::Column::UserUid.eq(user.0))
+        .filter(seat::Column::OrganizationUid.is_in(organizations.iter().map(|uid| uid.0)));
+    lock_in_order(tx, Entity::find().filter(Column::Uid.in_subquery(teams.into_query()))).await
+}
+
+/// Takes teams of a purged organization away, as many as one unit may; answers whether there are more.
+pub async fn erase(tx: &Tx, _erasure: &Erasure, organization: Uid) -> Result<bool> {
+    let teams = Entity::find()
+        .filter(Column::OrganizationUid.eq(organization.0))
+        .order_by_asc(Column::Uid)
+        .limit(ERASED_AT_ONCE);
+    let found = teams.all(tx).await.map_err(db_error)?;
+    let mut rows = 0;
+    let fitting = found.iter().take_while(|team| {
+        let fits = rows == 0 || rows + LARGEST_TEAM <= erasure::MOST_ROWS as usize;
+        rows += team.members.0.len() + team.aliases.0.len() + 2;
+        fits
+    });
+    let teams: Vec<Uuid> = fitting.map(|team| team.uid).collect();
+    let seats = seat::Entity::delete_many().filter(seat::Column::TeamUid.is_in(teams.iter().copied()));
+    seats.exec(tx).await.map_err(db_error)?;
+    let keys = key::Entity::delete_many().filter(key::Column::TeamUid.is_in(teams.iter().copied()));
+    keys.exec(tx).await.map_err(db_error)?;
+    let delete = Entity::delete_many().filter(Column::Uid.is_in(teams.iter().copied()));
+    delete.exec(tx).await.map_err(db_error)?;
+    Ok(teams.len() < found.len() || found.len() as u64 == ERASED_AT_ONCE)
 }
 
 async fn lock_in_order(tx: &Tx, select: Select<Entity>) -> Result<Vec<Team>> {
@@ -320,6 +369,10 @@ impl Resources for Entity {
     const UID: Column = Column::Uid;
     const WORKSPACE: Column = Column::WorkspaceUid;
     const ORGANIZATION: Option<Column> = Some(Column::OrganizationUid);
+
+    fn present() -> Select<Self> {
+        Entity::find().filter(Column::OrganizationUid.not_in_subquery(erasure::organizations()))
+    }
 
     fn describe(row: Model) -> Result<Snapshot> {
         let team = Team::try_from(row)?;

@@ -1,5 +1,6 @@
 //! Users in the database.
 
+use super::erasure::Erasure;
 use crate::domain::user::{Email, User, email_key, user_name};
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
@@ -12,7 +13,8 @@ use clientele_store::connect::db_error;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::sea_query::{ExprTrait, LockType};
+use sea_orm::{DbBackend, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -60,6 +62,9 @@ pub const CONSTRAINTS: &[Constraint] = &[Constraint {
     message: "another user of the workspace has this email",
 }];
 
+/// The email of what is left of a user who is being erased.
+const NOBODY: &str = "";
+
 /// What must hold of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Term {
@@ -94,24 +99,76 @@ pub async fn read(tx: &Tx, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<User
     row.map(User::from).ok_or_else(|| not_found(scope.workspace(), uid))
 }
 
-/// The users of a workspace with these uids, in any order; those that it has.
+/// The users of a workspace with these uids; those that it has. None of them is erased until the unit has ended, so that it can give
+/// them something.
 pub async fn read_all(tx: &Tx, workspace: &WorkspaceRef, uids: &[Uid]) -> Result<Vec<User>> {
     if uids.is_empty() {
         return Ok(Vec::new());
     }
     let rows = in_workspace(workspace).filter(Column::Uid.is_in(uids.iter().map(|uid| uid.0)));
+    let rows = rows.order_by_asc(Column::Uid).lock(LockType::KeyShare);
     let rows = rows.all(tx).await.map_err(db_error)?;
     Ok(rows.into_iter().map(User::from).collect())
 }
 
-/// The users of a workspace with these emails, in any order; those that it has.
+/// The users of a workspace with these emails; those that it has. None of them is erased until the unit has ended.
 pub async fn read_by_email(tx: &Tx, workspace: &WorkspaceRef, emails: &[Email]) -> Result<Vec<User>> {
     if emails.is_empty() {
         return Ok(Vec::new());
     }
     let rows = in_workspace(workspace).filter(Column::EmailKey.is_in(emails.iter().map(Email::key)));
+    let rows = rows.order_by_asc(Column::Uid).lock(LockType::KeyShare);
     let rows = rows.all(tx).await.map_err(db_error)?;
     Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// The user of the scope's workspace with this uid, in a unit that erases it: until that has ended nobody gives it anything.
+pub async fn lock(tx: &Tx, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<User> {
+    let row = in_workspace(scope.workspace()).filter(Column::Uid.eq(uid.0));
+    let row = row.lock_exclusive().one(tx).await.map_err(db_error)?;
+    row.map(User::from).ok_or_else(|| not_found(scope.workspace(), uid))
+}
+
+/// The same for several users of the erasure's workspace; those that it has.
+pub async fn lock_all(tx: &Tx, erasure: &Erasure, uids: &[Uid]) -> Result<Vec<User>> {
+    let rows = in_workspace(&erasure.workspace).filter(Column::Uid.is_in(uids.iter().map(|uid| uid.0)));
+    let rows = rows.order_by_asc(Column::Uid).lock_exclusive();
+    let rows = rows.all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// Takes users out of use at once, in a unit that has locked them: what is left is nobody, who may do nothing, and has no email. Some
+/// rows may still refer to it.
+pub fn withdraw(tx: &Tx, _erasure: &Erasure, users: &[User], now: Micros) {
+    if users.is_empty() {
+        return;
+    }
+    let nobody = match tx.get_database_backend() {
+        DbBackend::Postgres => Expr::cust("'~' || uid::text"),
+        _ => Expr::cust("'~' || hex(uid)"),
+    };
+    let update = Entity::update_many()
+        .col_expr(Column::Version, Column::Version.into_expr().add(1))
+        .col_expr(Column::UpdateTime, Expr::value(now.0))
+        .col_expr(Column::Email, Expr::value(NOBODY))
+        .col_expr(Column::EmailKey, nobody)
+        .col_expr(Column::DisplayName, Expr::value(""))
+        .col_expr(Column::PhotoUri, Expr::value(""))
+        .col_expr(Column::Locale, Expr::value(""))
+        .col_expr(Column::Disabled, Expr::value(true))
+        .filter(Column::Uid.is_in(users.iter().map(|user| user.uid.0)));
+    tx.write(update.into_query(), CONSTRAINTS);
+}
+
+/// Deletes what is left of users, to whom no member refers any more, and everything else that is theirs.
+pub async fn erase(tx: &Tx, _erasure: &Erasure, users: &[Uid]) -> Result<()> {
+    let delete = Entity::delete_many().filter(Column::Uid.is_in(users.iter().map(|uid| uid.0)));
+    delete.exec(tx).await.map(drop).map_err(db_error)
+}
+
+/// How many users the scope's workspace has.
+pub async fn count(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<u64> {
+    in_workspace(scope.workspace()).count(tx).await.map_err(db_error)
 }
 
 /// The user of the scope's workspace with this uid.
@@ -154,8 +211,15 @@ pub async fn list(
     Ok(rows.map(|rows| rows.into_iter().map(User::from).collect()))
 }
 
+/// Who is not being erased.
+pub(super) fn is_somebody() -> Expr {
+    Column::Email.ne(NOBODY)
+}
+
 fn in_workspace(workspace: &WorkspaceRef) -> Select<Entity> {
-    Entity::find().filter(Column::WorkspaceUid.eq(workspace.uid.0))
+    Entity::find()
+        .filter(is_somebody())
+        .filter(Column::WorkspaceUid.eq(workspace.uid.0))
 }
 
 /// NOT_FOUND for a user.
@@ -167,6 +231,10 @@ impl Resources for Entity {
     const UID: Column = Column::Uid;
     const WORKSPACE: Column = Column::WorkspaceUid;
     const ORGANIZATION: Option<Column> = None;
+
+    fn present() -> Select<Self> {
+        Entity::find().filter(is_somebody())
+    }
 
     fn describe(row: Model) -> Result<Snapshot> {
         let user = User::from(row);

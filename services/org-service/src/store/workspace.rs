@@ -1,12 +1,14 @@
 //! Workspaces in the database.
 
-use crate::domain::workspace::Workspace;
+use super::{erasure, organization, user};
+use crate::domain::workspace::{Contents, Workspace};
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::WorkspaceRef;
-use clientele_api::{Micros, Result, Uid, org as api};
+use clientele_api::{Error, Micros, Result, Uid, org as api};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::{Platform, Scope};
+use clientele_store::connect::db_error;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
@@ -49,6 +51,47 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
 pub fn insert(tx: &Tx, _scope: &Scope<Platform>, workspace: &Workspace) {
     let insert = Entity::insert(Model::from(workspace).into_active_model());
     tx.write(insert.into_query(), CONSTRAINTS);
+}
+
+/// Writes the next version of a workspace over the one it was made from.
+pub fn update(tx: &Tx, scope: &Scope<WorkspaceRef>, before: &Workspace, after: &Workspace) {
+    let update = Entity::update_many()
+        .set(Model::from(after).into_active_model().reset_all())
+        .filter(Column::Uid.eq(scope.workspace().uid.0))
+        .filter(Column::Version.eq(before.version));
+    tx.guard(update.into_query(), CONSTRAINTS);
+}
+
+/// The workspace of the scope, in a unit that is about to change it.
+pub async fn read(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<Workspace> {
+    let workspace = scope.workspace();
+    let row = Entity::find_by_id(workspace.uid.0).one(tx).await.map_err(db_error)?;
+    row.map(Workspace::from)
+        .ok_or_else(|| Error::not_found("Workspace", workspace.name()))
+}
+
+/// The same for a unit that takes it away: no other one puts anything into it until this one has ended.
+pub async fn lock(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<Workspace> {
+    let workspace = scope.workspace();
+    let row = Entity::find_by_id(workspace.uid.0).lock_exclusive().one(tx).await;
+    let row = row.map_err(db_error)?;
+    row.map(Workspace::from)
+        .ok_or_else(|| Error::not_found("Workspace", workspace.name()))
+}
+
+/// How much of the scope's workspace there is, in a unit that has locked it.
+pub async fn contents(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<Contents> {
+    Ok(Contents {
+        organizations: organization::count(tx, scope).await?,
+        users: user::count(tx, scope).await?,
+        erasures: erasure::count(tx, scope).await?,
+    })
+}
+
+/// Takes a workspace away, in a unit that has locked it and found nothing in it.
+pub fn delete(tx: &Tx, scope: &Scope<WorkspaceRef>) {
+    let delete = Entity::delete_many().filter(Column::Uid.eq(scope.workspace().uid.0));
+    tx.write(delete.into_query(), CONSTRAINTS);
 }
 
 /// The workspace of the scope.

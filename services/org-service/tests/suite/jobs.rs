@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
+/// How many there are.
+const JOBS: i64 = 3;
 const DONE: &str = "SELECT count(*) AS answer FROM jobs WHERE last_run > 0";
 
 impl World {
@@ -31,17 +33,17 @@ impl World {
     }
 
     /// Waits until every job was done.
-    async fn all_jobs_done(&self, database: &DatabaseConnection) {
+    pub(crate) async fn all_jobs_done(&self, database: &DatabaseConnection) {
         let done = Statement::from_string(database.get_database_backend(), DONE);
-        until(SOON, "both jobs", async || {
+        until(SOON, "all jobs", async || {
             let row = database.query_one_raw(done.clone()).await.unwrap().unwrap();
-            row.try_get::<i64>("", "answer").unwrap() == 2
+            row.try_get::<i64>("", "answer").unwrap() == JOBS
         })
         .await;
     }
 
     /// Has every job done once more.
-    async fn do_jobs(&self) {
+    pub(crate) async fn do_jobs(&self) {
         let database = self.database().await;
         self.all_jobs_done(&database).await;
         database
@@ -53,7 +55,7 @@ impl World {
         replica.stop().await;
     }
 
-    async fn give_logo(&self, id: &str, shade: u8) -> Organization {
+    pub(crate) async fn give_logo(&self, id: &str, shade: u8) -> Organization {
         let mut content = Cursor::new(Vec::new());
         RgbImage::from_pixel(8, 8, image::Rgb([shade; 3]))
             .write_to(&mut content, ImageFormat::Png)
@@ -69,7 +71,7 @@ impl World {
     }
 
     /// The files of logos, below their folder.
-    fn logo_files(&self) -> BTreeSet<String> {
+    pub(crate) fn logo_files(&self) -> BTreeSet<String> {
         let mut files = BTreeSet::new();
         for folder in fs::read_dir(self.logos.path()).unwrap() {
             let folder = folder.unwrap();
@@ -92,7 +94,7 @@ fn write(path: &Path, age: Duration) {
     make_older(path, age);
 }
 
-fn make_older(path: &Path, age: Duration) {
+pub(crate) fn make_older(path: &Path, age: Duration) {
     File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
 }
 

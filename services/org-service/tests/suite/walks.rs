@@ -37,6 +37,16 @@ async fn every_mutation_happens_once() {
         let (revoked, _) = world.invite_to(BAKERS, "emil@example.com").await;
         let (accepted, its_token) = world.invite_to(BAKERS, "finn@example.com").await;
         let (declined, other_token) = world.invite_to(BAKERS, "gina@example.com").await;
+        for id in ["cobbler", "purged", "previewed"] {
+            world.create_organization(id).await;
+        }
+        let zoe = world.add("cobbler", "zoe@example.com", &[]).await;
+        let deleted = |id: &str| json!({ "name": format!("workspaces/acme/organizations/{id}") });
+        let (purged, previewed) = (deleted("purged"), deleted("previewed"));
+        for deleted in [&purged, &previewed] {
+            let method = "OrganizationService/DeleteOrganization";
+            world.call(&world.owner, method, deleted.clone()).await.unwrap();
+        }
         let steps = vec![
             on("/clientele.org.v1.WorkspaceService/CreateWorkspace", json!({ "workspaceId": "globex", "workspace": { "displayName": "G" } })),
             on(
@@ -86,6 +96,12 @@ async fn every_mutation_happens_once() {
             on("/clientele.org.v1.InvitationService/RevokeInvitation", json!({ "name": revoked })),
             on("/clientele.org.v1.InvitationService/AcceptInvitation", json!({ "name": accepted, "token": its_token })),
             on("/clientele.org.v1.InvitationService/DeclineInvitation", json!({ "name": declined, "token": other_token })),
+            on("/clientele.org.v1.WorkspaceService/UpdateWorkspace", json!({ "workspace": { "name": "workspaces/acme", "displayName": "A" } })),
+            on("/clientele.org.v1.WorkspaceService/DeleteWorkspace", json!({ "name": "workspaces/globex" })),
+            // Changes nothing, and is remembered all the same.
+            on("/clientele.org.v1.OrganizationService/PurgeOrganization", previewed),
+            on("/clientele.org.v1.OrganizationService/PurgeOrganization", json!({ "name": purged["name"], "force": true })),
+            on("/clientele.org.v1.UserService/DeleteUser", json!({ "name": format!("workspaces/acme/users/{}", zoe.user) })),
         ];
         replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })

@@ -1,9 +1,154 @@
-//! Workspaces: create, get, list.
+//! Workspaces: create, get, list, update, delete.
 
 use crate::World;
 use clientele_api::org::{CreateWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, Workspace};
-use clientele_testkit::{on_both_engines, reason};
+use clientele_testkit::{Engine, on_both_engines, reason};
+use serde_json::{Value, json};
 use tonic::Code;
+use tonic_types::StatusExt;
+use uuid::Uuid;
+
+const UPDATE: &str = "WorkspaceService/UpdateWorkspace";
+const DELETE: &str = "WorkspaceService/DeleteWorkspace";
+const CREATE_ORGANIZATION: &str = "OrganizationService/CreateOrganization";
+const GLOBEX: &str = "workspaces/globex";
+
+fn globex() -> Value {
+    json!({ "name": GLOBEX })
+}
+
+fn bakery_of_globex() -> Value {
+    json!({ "parent": GLOBEX, "organizationId": "bakery", "organization": { "displayName": "Bakery" } })
+}
+
+#[tokio::test]
+async fn a_workspace_is_renamed_by_its_admins() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let rename =
+            |etag: &Value| json!({ "workspace": { "name": "workspaces/acme", "displayName": "New", "etag": etag } });
+        let get = || world.done("WorkspaceService/GetWorkspace", json!({ "name": "workspaces/acme" }));
+        let created = get().await;
+        let renamed = world.done(UPDATE, rename(&created["etag"])).await;
+        assert_eq!(
+            (&renamed["displayName"], &renamed["version"]),
+            (&json!("New"), &json!("2"))
+        );
+        assert_eq!(get().await, renamed);
+        // The same again changes nothing.
+        assert_eq!(world.done(UPDATE, rename(&renamed["etag"])).await, renamed);
+        let stale = rename(&created["etag"]);
+        let admin = &world.admin;
+        world
+            .refused(admin, UPDATE, stale, Code::Aborted, "ETAG_MISMATCH")
+            .await;
+        for bad in ["", "a\u{0}"] {
+            let bad =
+                json!({ "workspace": { "name": "workspaces/acme", "displayName": bad }, "updateMask": "displayName" });
+            world
+                .refused(admin, UPDATE, bad, Code::InvalidArgument, "INVALID_FIELDS")
+                .await;
+        }
+        let preview =
+            json!({ "workspace": { "name": "workspaces/acme", "displayName": "Other" }, "validateOnly": true });
+        assert_eq!(world.done(UPDATE, preview).await["displayName"], "Other");
+        assert_eq!(get().await, renamed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_workspace_is_deleted_when_there_is_nothing_in_it() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let operator = &world.operator;
+        let first = world.create_workspace("globex").await;
+        let done = async |method: &str, request: Value| world.call(operator, method, request).await.unwrap();
+        let refused = async |figures: [&str; 3]| {
+            let (code, why) = (Code::FailedPrecondition, "WORKSPACE_NOT_EMPTY");
+            let status = world.refused(operator, DELETE, globex(), code, why).await;
+            let metadata = status.get_details_error_info().unwrap().metadata;
+            let told = ["organizations", "users", "erasures"].map(|key| metadata[key].clone());
+            assert_eq!(told, figures);
+        };
+        done(CREATE_ORGANIZATION, bakery_of_globex()).await;
+        refused(["1", "0", "0"]).await;
+        let bakery = format!("{GLOBEX}/organizations/bakery");
+        let new = json!({ "parent": bakery, "newUser": { "email": "ann@example.com" } });
+        let ann = done("MemberService/CreateMember", new).await;
+        refused(["1", "1", "0"]).await;
+        done("OrganizationService/DeleteOrganization", json!({ "name": bakery })).await;
+        refused(["1", "1", "0"]).await;
+        done("UserService/DeleteUser", json!({ "name": ann["user"] })).await;
+        refused(["1", "0", "0"]).await;
+        done(
+            "OrganizationService/PurgeOrganization",
+            json!({ "name": bakery, "force": true }),
+        )
+        .await;
+
+        let stale = json!({ "name": GLOBEX, "etag": "stale" });
+        world
+            .refused(operator, DELETE, stale, Code::Aborted, "ETAG_MISMATCH")
+            .await;
+        done(DELETE, json!({ "name": GLOBEX, "validateOnly": true })).await;
+        let remembered = json!({ "name": GLOBEX, "etag": first.etag, "requestId": Uuid::new_v4().to_string() });
+        done(DELETE, remembered.clone()).await;
+        world
+            .refused(operator, DELETE, globex(), Code::NotFound, "RESOURCE_NOT_FOUND")
+            .await;
+        // Its id is free: another one has it now, of which the repetition knows nothing.
+        let second = world.create_workspace("globex").await;
+        assert_ne!((&second.uid, &second.etag), (&first.uid, &first.etag));
+        done(DELETE, remembered).await;
+        let found = done("WorkspaceService/GetWorkspace", globex()).await;
+        assert_eq!(found["uid"], second.uid.as_str());
+        done(CREATE_ORGANIZATION, bakery_of_globex()).await;
+    })
+    .await;
+}
+
+/// Each workspace is deleted while an organization is created in it: either the organization is, or the workspace is not there.
+async fn a_workspace_is_deleted_or_gets_an_organization(engine: Engine) {
+    let world = World::start(engine).await;
+    for _ in 0..12 {
+        world.create_workspace("globex").await;
+        let create = world.call_patiently(&world.operator, CREATE_ORGANIZATION, bakery_of_globex());
+        let delete = world.call_patiently(&world.operator, DELETE, globex());
+        match tokio::join!(create, delete) {
+            (Ok(_), Err(refused)) => {
+                assert_eq!(reason(&refused), "WORKSPACE_NOT_EMPTY");
+                let bakery = json!({ "name": format!("{GLOBEX}/organizations/bakery"), "force": true });
+                for method in ["DeleteOrganization", "PurgeOrganization"] {
+                    let mut bakery = bakery.clone();
+                    if method == "DeleteOrganization" {
+                        bakery.as_object_mut().unwrap().remove("force");
+                    }
+                    let method = format!("OrganizationService/{method}");
+                    world.call_patiently(&world.operator, &method, bakery).await.unwrap();
+                }
+                world.call_patiently(&world.operator, DELETE, globex()).await.unwrap();
+            }
+            (Err(refused), Ok(_)) => {
+                assert_eq!(
+                    (refused.code(), reason(&refused).as_str()),
+                    (Code::NotFound, "RESOURCE_NOT_FOUND")
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workspace_is_deleted_or_gets_an_organization_on_sqlite() {
+    a_workspace_is_deleted_or_gets_an_organization(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workspace_is_deleted_or_gets_an_organization_on_postgres() {
+    a_workspace_is_deleted_or_gets_an_organization(Engine::Postgres).await;
+}
 
 #[tokio::test]
 async fn a_workspace_is_created_once_and_read_back() {

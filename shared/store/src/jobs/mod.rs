@@ -9,7 +9,9 @@ mod migration;
 pub use migration::CreateJobs;
 
 use crate::connect::Db;
+use crate::journal::Author;
 use crate::tasks;
+use clientele_api::name::WorkspaceRef;
 use clientele_api::{Error, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -37,6 +39,20 @@ impl JobScope {
     /// The name of the job.
     pub fn job(&self) -> &'static str {
         self.job
+    }
+
+    /// The job as it writes to the journal, doing what this method does, in this workspace.
+    pub fn author(&self, method: &'static str, workspace: WorkspaceRef) -> Author {
+        Author {
+            workspace: Some(workspace),
+            organization: None,
+            actor: format!("system/{}", self.job),
+            acting_for: None,
+            method,
+            request: None,
+            validate_only: false,
+            traceparent: None,
+        }
     }
 }
 

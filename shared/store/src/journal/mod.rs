@@ -4,6 +4,7 @@ mod migration;
 mod read;
 mod retention;
 mod row;
+pub mod scrub;
 pub mod state;
 mod tail;
 mod touched;
@@ -17,10 +18,11 @@ use crate::cursor::{Answer, Cursor, Revision};
 use crate::memory::Coherence;
 use crate::tx::{self, Mode, Tx, TxFn};
 use clientele_api::error::ErrorReason;
-use clientele_api::journal::Change;
+use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::org::{Organization, Workspace};
 use clientele_api::{Result, Uid};
-use prost::Message;
+use prost::{Message, Name as _};
 use std::sync::Arc;
 use tail::Tail;
 use tokio::sync::watch;
@@ -73,16 +75,16 @@ pub struct Recorded<T> {
     pub changes: Vec<Change>,
     /// The organization that was touched, where the call does not name it (as when it is being created).
     pub organization: Option<OrganizationRef>,
+    /// What changed besides, in these organizations.
+    pub elsewhere: Vec<(OrganizationRef, Vec<Change>)>,
 }
 
 impl<T> Recorded<T> {
     /// A change of one resource, with this answer.
     pub fn change(answer: T, change: Change) -> Self {
-        Self {
-            answer,
-            changes: vec![change],
-            organization: None,
-        }
+        let mut recorded = Self::nothing(answer);
+        recorded.changes.push(change);
+        recorded
     }
 
     /// Nothing changed.
@@ -91,6 +93,7 @@ impl<T> Recorded<T> {
             answer,
             changes: Vec::new(),
             organization: None,
+            elsewhere: Vec::new(),
         }
     }
 }
@@ -130,6 +133,12 @@ impl Journal {
     /// The end of what readers may see, and news of it: everything up to it is committed, and nothing will yet appear below it.
     pub fn horizon(&self) -> watch::Receiver<Cursor> {
         self.0.horizon.clone()
+    }
+
+    /// Whether all changes that the caller has seen have been noticed here.
+    pub fn has_noticed(&self, seen: &Revision) -> bool {
+        let own = seen.of(self.db().service());
+        own.is_none_or(|(epoch, n)| self.coherence().proves(epoch, n))
     }
 
     /// How far the changes have been noticed here.
@@ -179,11 +188,26 @@ impl Journal {
 
     fn forget_changed<T>(&self, recorded: &Recorded<T>, named: Option<Uid>) {
         let organization = recorded.organization.as_ref().map(|organization| organization.uid);
-        let changed = recorded.changes.iter().filter_map(|change| Uid::parse(&change.uid));
-        for uid in organization.or(named).into_iter().chain(changed) {
+        let elsewhere = recorded.elsewhere.iter().map(|(organization, _)| organization.uid);
+        let changes = || {
+            recorded
+                .changes
+                .iter()
+                .chain(recorded.elsewhere.iter().flat_map(|(_, changes)| changes))
+        };
+        let changed = changes().filter_map(|change| Uid::parse(&change.uid));
+        for uid in organization.or(named).into_iter().chain(elsewhere).chain(changed) {
             self.db().epochs().bump(uid);
         }
+        if changes().any(|change| frees_name(change.kind(), change.before.as_ref().map_or("", |any| &any.type_url))) {
+            self.db().note_rename();
+        }
     }
+}
+
+/// Whether a change of a resource of this type lets a name that admission remembers mean something else.
+fn frees_name(kind: ChangeKind, type_url: &str) -> bool {
+    kind == ChangeKind::Purged && (type_url == Workspace::type_url() || type_url == Organization::type_url())
 }
 
 /// Runs the unit and collects the row that remembers it.

@@ -111,6 +111,12 @@ impl Journal {
         Ok(listing)
     }
 
+    /// How many rows there are of this organization.
+    pub async fn count_of(&self, organization: Uid) -> Result<u64> {
+        let rows = filtered(Filter::Organization(organization));
+        rows.count(self.db().read()).await.map_err(db_error)
+    }
+
     /// The row that remembers this request id.
     pub async fn find(&self, workspace: Uid, request_id: Uuid) -> Result<Option<Row>> {
         let select = row::Entity::find()
@@ -232,6 +238,21 @@ fn newest_of(filter: Filter, backend: DbBackend, below: Option<Cursor>) -> Selec
     let Some(below) = below else { return select };
     let key = [below.epoch, below.position.xid, below.position.seq].map(Expr::val);
     select.filter(full_position().lt(Expr::tuple(key)))
+}
+
+/// All committed rows behind a place, oldest first, of whichever life of the database.
+pub(super) fn all_behind(filter: Filter, backend: DbBackend, behind: Cursor, limit: u64) -> Select<row::Entity> {
+    let select = filtered(filter).limit(limit);
+    if backend == DbBackend::Sqlite && filter == Filter::All {
+        let select = select.filter(row::Column::Seq.gt(behind.position.seq));
+        return select.order_by_asc(row::Column::Seq);
+    }
+    let key = [behind.epoch, behind.position.xid, behind.position.seq].map(Expr::val);
+    select
+        .filter(full_position().gt(Expr::tuple(key)))
+        .order_by_asc(row::Column::Epoch)
+        .order_by_asc(row::Column::Xid)
+        .order_by_asc(row::Column::Seq)
 }
 
 fn position() -> Expr {

@@ -1,6 +1,6 @@
 //! The rows of the journal.
 
-use super::{Author, Recorded};
+use super::{Author, Recorded, RequestMark};
 use crate::constraint::Constraint;
 use crate::cursor::Cursor;
 use crate::tx::{Append, Position};
@@ -71,15 +71,40 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
     message: "this request id was used before with another request",
 }];
 
-/// The row that remembers a mutation; None where nothing changed and there is no request id to remember.
+/// The rows that remember a mutation, one for each organization that it touched; None where nothing changed and there is no request id
+/// to remember. The first has that.
 pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Option<Append> {
-    if recorded.changes.is_empty() && author.request.is_none() {
-        return None;
+    let mutation = Uuid::now_v7();
+    let mut rows = Vec::new();
+    if !recorded.changes.is_empty() || author.request.is_some() {
+        let organization = recorded.organization.as_ref().or(author.organization.as_ref());
+        let request = author.request.as_ref().filter(|_| !author.validate_only);
+        let answer = request.and_then(|_| answer_beside_changes(recorded));
+        rows.push(row(author, mutation, organization, request, answer, &recorded.changes));
     }
-    let organization = recorded.organization.as_ref().or(author.organization.as_ref());
-    let request = author.request.as_ref().filter(|_| !author.validate_only);
+    for (organization, changes) in &recorded.elsewhere {
+        rows.push(row(author, mutation, Some(organization), None, None, changes));
+    }
+    let columns = rows.first()?.iter().map(|(column, _)| column.into_iden()).collect();
+    let values = |row: Vec<(Column, Expr)>| row.into_iter().map(|(_, value)| value).collect();
+    Some(Append {
+        table: Entity.into_iden(),
+        columns,
+        rows: rows.into_iter().map(values).collect(),
+        constraints: CONSTRAINTS,
+    })
+}
+
+fn row(
+    author: &Author,
+    mutation: Uuid,
+    organization: Option<&OrganizationRef>,
+    request: Option<&RequestMark>,
+    answer: Option<Vec<u8>>,
+    changes: &[Change],
+) -> Vec<(Column, Expr)> {
     let values: [(Column, Value); 14] = [
-        (Column::MutationId, Uuid::now_v7().into()),
+        (Column::MutationId, mutation.into()),
         (Column::WorkspaceUid, author.workspace_uid().0.into()),
         (
             Column::WorkspaceId,
@@ -98,16 +123,13 @@ pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Opt
         (Column::Method, author.method.into()),
         (Column::RequestId, request.map(|request| request.id).into()),
         (Column::RequestHash, request.map(|request| request.hash.to_vec()).into()),
-        (
-            Column::Answer,
-            request.and_then(|_| answer_beside_changes(recorded)).into(),
-        ),
+        (Column::Answer, answer.into()),
         (Column::Traceparent, author.traceparent.clone().into()),
         (Column::Time, Micros::now().0.into()),
         (
             Column::Changes,
             Entry {
-                changes: recorded.changes.clone(),
+                changes: changes.to_vec(),
                 ..Entry::default()
             }
             .encode_to_vec()
@@ -115,20 +137,9 @@ pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Opt
         ),
     ];
     // From the database and not from memory: a row of another life must not land in this one.
-    let epoch = (
-        Column::Epoch.into_iden(),
-        Expr::cust("(SELECT epoch FROM journal_state)"),
-    );
-    let values = values
-        .into_iter()
-        .map(|(column, value)| (column.into_iden(), Expr::value(value)));
-    let (columns, row) = std::iter::once(epoch).chain(values).unzip();
-    Some(Append {
-        table: Entity.into_iden(),
-        columns,
-        rows: vec![row],
-        constraints: CONSTRAINTS,
-    })
+    let epoch = (Column::Epoch, Expr::cust("(SELECT epoch FROM journal_state)"));
+    let values = values.into_iter().map(|(column, value)| (column, Expr::value(value)));
+    std::iter::once(epoch).chain(values).collect()
 }
 
 fn answer_beside_changes<T: Message>(recorded: &Recorded<T>) -> Option<Vec<u8>> {

@@ -5,13 +5,14 @@
 //! journal's own writers that still runs. A NOTIFY inside every transaction would serialize all commits of the cluster; instead one
 //! task of each process tells the other replicas after the commit, in bursts.
 
-use super::{state, touched};
+use super::state;
+use super::touched::{self, Touched};
 use crate::connect::{Db, Reads, db_error};
 use crate::cursor::Cursor;
 use crate::memory::{Coherence, Look};
 use crate::tasks;
 use crate::tx::Position;
-use clientele_api::{Error, Result, Uid};
+use clientele_api::{Error, Result};
 use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sqlx::Executor as _;
@@ -202,18 +203,23 @@ impl Tail {
         };
         let epochs = self.db.epochs();
         let touched = match self.coherence.goes_on(look) {
-            true if end == known => Some(Vec::new()),
+            true if end == known => Some(Touched::default()),
             true => self.touched(known.position, end).await,
             false => None,
         };
         match touched {
-            Some(uids) => uids.into_iter().for_each(|uid| epochs.bump(uid)),
-            None => epochs.bump_all(),
+            Some(Touched { uids, frees_names }) => {
+                uids.into_iter().for_each(|uid| epochs.bump(uid));
+                if frees_names {
+                    self.db.note_rename();
+                }
+            }
+            None => self.db.note_unknown_changes(),
         }
         self.coherence.prove(look, end.position.revision());
     }
 
-    async fn touched(&self, from: Position, to: Cursor) -> Option<Vec<Uid>> {
+    async fn touched(&self, from: Position, to: Cursor) -> Option<Touched> {
         match tokio::time::timeout(POLL, touched::between(&self.own, from, to)).await {
             Ok(Ok(touched)) => touched,
             Ok(Err(error)) => {

@@ -1,9 +1,10 @@
 //! What rows have touched, for memory: nothing else of them is read or decoded.
 
-use super::{read, row};
+use super::{frees_name, read, row};
 use crate::connect::{Reads, db_error};
 use crate::cursor::Cursor;
 use crate::tx::Position;
+use clientele_api::journal::ChangeKind;
 use clientele_api::{Error, Result, Uid};
 use prost::Message;
 use sea_orm::entity::prelude::*;
@@ -24,10 +25,37 @@ struct TouchedEntry {
 struct TouchedChange {
     #[prost(string, tag = "2")]
     uid: String,
+    #[prost(enumeration = "ChangeKind", tag = "4")]
+    kind: i32,
+    /// Of what is gone for good it tells the type.
+    #[prost(message, optional, tag = "6")]
+    before: Option<TouchedResource>,
 }
 
-/// The organizations and resources of the rows between `from` and `to`. None: too many.
-pub(super) async fn between(on: &Reads, from: Position, to: Cursor) -> Result<Option<Vec<Uid>>> {
+/// Of an encoded `Any`, what memory needs.
+#[derive(Clone, PartialEq, Message)]
+struct TouchedResource {
+    #[prost(string, tag = "1")]
+    type_url: String,
+}
+
+impl TouchedChange {
+    fn frees_name(&self) -> bool {
+        frees_name(self.kind(), self.before.as_ref().map_or("", |any| &any.type_url))
+    }
+}
+
+/// What rows have touched.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Their organizations and the resources that changed.
+    pub(super) uids: Vec<Uid>,
+    /// Whether names may mean something else now.
+    pub(super) frees_names: bool,
+}
+
+/// What the rows between `from` and `to` have touched. None: too many.
+pub(super) async fn between(on: &Reads, from: Position, to: Cursor) -> Result<Option<Touched>> {
     let select = row::Entity::find()
         .select_only()
         .column(row::Column::OrganizationUid)
@@ -39,11 +67,13 @@ pub(super) async fn between(on: &Reads, from: Position, to: Cursor) -> Result<Op
     if rows.len() as u64 == MOST {
         return Ok(None);
     }
-    let mut touched = Vec::with_capacity(rows.len() * 2);
+    let mut touched = Touched::default();
     for (organization, changes) in rows {
-        touched.extend(organization.map(Uid));
+        touched.uids.extend(organization.map(Uid));
         let entry = TouchedEntry::decode(changes.as_slice()).map_err(Error::internal)?;
-        touched.extend(entry.changes.iter().filter_map(|change| Uid::parse(&change.uid)));
+        let uids = entry.changes.iter().filter_map(|change| Uid::parse(&change.uid));
+        touched.uids.extend(uids);
+        touched.frees_names |= entry.changes.iter().any(TouchedChange::frees_name);
     }
     Ok(Some(touched))
 }
@@ -52,7 +82,18 @@ pub(super) async fn between(on: &Reads, from: Position, to: Cursor) -> Result<Op
 mod tests {
     use super::*;
     use clientele_api::journal::{Change, Entry};
-    use clientele_api::org::Workspace;
+    use clientele_api::org::{User, Workspace};
+
+    #[test]
+    fn names_come_free_with_the_workspaces_and_organizations_that_are_purged() {
+        let user = Change::purged(&User::default(), 2);
+        let deleted = Change::removed(&Workspace::default(), 2);
+        let purged = Change::purged(&Workspace::default(), 2);
+        for (change, frees) in [(user, false), (deleted, false), (purged, true)] {
+            let touched = TouchedChange::decode(change.encode_to_vec().as_slice()).unwrap();
+            assert_eq!(touched.frees_name(), frees, "{change:?}");
+        }
+    }
 
     #[test]
     fn the_uids_of_an_encoded_entry_are_found() {

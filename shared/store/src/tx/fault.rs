@@ -11,8 +11,9 @@ use std::time::Duration;
 /// The kinds of errors that something follows from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A unique constraint was broken: its name on PostgreSQL, its columns on SQLite.
-    Unique(String),
+    /// A constraint was broken: its name on PostgreSQL; on SQLite the columns of a unique one, `FOREIGN KEY` for any that refers to
+    /// another row.
+    Broken(String),
     /// Another transaction was in the way: run the unit again.
     Contention,
     /// The connection is gone, and with it the answer to what was sent last.
@@ -60,7 +61,7 @@ impl Fault {
             return Self::Lost;
         }
         match error.code() {
-            "23505" => Self::Unique(error.constraint().unwrap_or_default().to_owned()),
+            "23503" | "23505" => Self::Broken(error.constraint().unwrap_or_default().to_owned()),
             "40001" | "40P01" => Self::Contention,
             // Read-only after a failover; a lock that did not come in time.
             "25006" | "55P03" => Self::Unavailable,
@@ -72,7 +73,10 @@ impl Fault {
 
     fn of_sqlite(code: i32, message: &str) -> Self {
         if let Some(columns) = message.strip_prefix("UNIQUE constraint failed: ") {
-            return Self::Unique(columns.to_owned());
+            return Self::Broken(columns.to_owned());
+        }
+        if message == "FOREIGN KEY constraint failed" {
+            return Self::Broken("FOREIGN KEY".to_owned());
         }
         match code & 0xff {
             // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL
@@ -93,13 +97,13 @@ pub fn db_error(error: DbErr) -> Error {
     match Fault::of(&error) {
         Fault::Contention => contention(error),
         Fault::Lost | Fault::Unavailable => unavailable(error),
-        Fault::Unique(_) | Fault::Other => Error::internal(error),
+        Fault::Broken(_) | Fault::Other => Error::internal(error),
     }
 }
 
-/// As [`db_error`], but a broken unique constraint that is listed is the refusal it stands for.
+/// As [`db_error`], but a broken constraint that is listed is the refusal it stands for.
 pub fn refusal<'c>(error: DbErr, constraints: impl IntoIterator<Item = &'c Constraint>) -> Error {
-    let Fault::Unique(broken) = Fault::of(&error) else {
+    let Fault::Broken(broken) = Fault::of(&error) else {
         return db_error(error);
     };
     constraints

@@ -66,7 +66,7 @@ impl Session {
     /// Whether nothing is in doubt, so that another unit may use the connection.
     pub(super) fn sound(&self) -> bool {
         let failure = self.failure.as_ref().map(Fault::of);
-        let known = matches!(failure, None | Some(Fault::Unique(_) | Fault::Contention));
+        let known = matches!(failure, None | Some(Fault::Broken(_) | Fault::Contention));
         let ended = match &self.engine {
             Engine::Postgres(connection) => !connection.begun(),
             Engine::Sqlite(connection) => !connection.lost(),
