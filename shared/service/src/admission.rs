@@ -17,15 +17,20 @@ use clientele_store::follow::Followed;
 use clientele_store::journal::{RequestMark, Row};
 use clientele_store::{Answer, Directory, Journal, Revision};
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Response, Status};
 
 /// The header of answers: nothing newer is in them.
 pub const REVISION: &str = "clientele-revision";
 /// The header of calls: answer only when you know this.
 pub const MIN_REVISION: &str = "clientele-min-revision";
+
+/// The header of calls by internal services: the address of the person on whose behalf they call.
+pub const CLIENT_ADDRESS: &str = "clientele-client-address";
 
 /// When to repeat a call whose outcome is unknown: with its request id that is safe, without one it is the caller's to find out.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -195,6 +200,7 @@ impl Admission {
             validate_only,
             traceparent: passport.traceparent.clone(),
             client,
+            client_address: passport.client_address,
             min_revision: passport.min_revision.clone(),
             remembered: resolved.remembered,
             _place: place,
@@ -363,6 +369,7 @@ struct Passport {
     expiry: ProofExpiry,
     min_revision: Revision,
     traceparent: Option<String>,
+    client_address: Option<IpAddr>,
 }
 
 impl Passport {
@@ -380,13 +387,41 @@ impl Passport {
             min_revision.merge(&Revision::parse(text)?);
         }
         let traceparent = extensions.get::<TraceContext>().map(TraceContext::to_string);
+        let client_address = client_address(&caller, metadata, extensions)?;
         Ok(Self {
+            client_address,
             caller,
             expiry,
             min_revision,
             traceparent,
         })
     }
+}
+
+/// The address of the person on whose behalf the call is made. Only internal services speak for others: what anybody else says of
+/// itself is not looked at.
+fn client_address(caller: &Caller, metadata: &MetadataMap, extensions: &tonic::Extensions) -> Result<Option<IpAddr>> {
+    if !matches!(caller, Caller::Service { .. }) {
+        let connection = extensions.get::<TcpConnectInfo>();
+        return Ok(connection
+            .and_then(TcpConnectInfo::remote_addr)
+            .map(|address| address.ip()));
+    }
+    let said: Vec<_> = metadata.get_all(CLIENT_ADDRESS).iter().collect();
+    let [said] = said[..] else {
+        return if said.is_empty() {
+            Ok(None)
+        } else {
+            Err(not_an_address())
+        };
+    };
+    let address = said.to_str().ok().and_then(|text| text.parse().ok());
+    address.map(Some).ok_or_else(not_an_address)
+}
+
+fn not_an_address() -> Error {
+    let message = format!("{CLIENT_ADDRESS} must be one IP address without a port, as in 192.0.2.1 or 2001:db8::1");
+    Error::new(ErrorReason::InvalidHeader, message).with("header", CLIENT_ADDRESS)
 }
 
 /// The workspace and the organization that a request names.
@@ -509,6 +544,8 @@ fn may_be_repetition(refusal: &Error) -> bool {
             ErrorReason::RequestIdReused
                 | ErrorReason::LimitReached
                 | ErrorReason::TokenIssuedRecently
+                // A password that was right the first time may be wrong by now.
+                | ErrorReason::TooManyAttempts
                 // A time that was far enough in the future may be so no more.
                 | ErrorReason::InvalidFields
         )
@@ -520,4 +557,62 @@ fn respond<T>(answer: Answer<T>) -> Response<T> {
         response.metadata_mut().insert(REVISION, revision);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clientele_api::access::StaffRole;
+
+    fn address(caller: &Caller, headers: &[&str]) -> Result<Option<String>> {
+        let mut metadata = MetadataMap::new();
+        for header in headers {
+            metadata.append(CLIENT_ADDRESS, header.parse().unwrap());
+        }
+        let mut extensions = tonic::Extensions::new();
+        extensions.insert(TcpConnectInfo {
+            local_addr: None,
+            remote_addr: Some("198.51.100.7:4711".parse().unwrap()),
+        });
+        let found = client_address(caller, &metadata, &extensions)?;
+        Ok(found.map(|address| address.to_string()))
+    }
+
+    #[test]
+    fn an_internal_service_says_for_whom_it_calls_and_nobody_else_does() {
+        let service = Caller::Service {
+            name: "dashboard".to_owned(),
+        };
+        let said = |headers: &[&str]| address(&service, headers).unwrap();
+        assert_eq!(said(&["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(said(&["2001:db8::1"]).as_deref(), Some("2001:db8::1"));
+        // Its own address is nobody's.
+        assert_eq!(said(&[]), None);
+        for malformed in [
+            &[""][..],
+            &["192.0.2.1:80"],
+            &["localhost"],
+            &["192.0.2.1, 192.0.2.2"],
+            &["192.0.2.1", "192.0.2.2"],
+        ] {
+            let refusal = address(&service, malformed).unwrap_err();
+            assert_eq!(refusal.reason(), ErrorReason::InvalidHeader, "{malformed:?}");
+        }
+        let staff = Caller::Staff {
+            subject: "sam".to_owned(),
+            workspace: "acme".to_owned(),
+            role: StaffRole::Owner,
+        };
+        let user = Caller::User {
+            user: Uid::new(),
+            organization: Uid::new(),
+            session: None,
+            actor: None,
+        };
+        for caller in [Caller::Public, staff, user] {
+            for headers in [&[][..], &["192.0.2.1"], &["garbage"]] {
+                assert_eq!(address(&caller, headers).unwrap().as_deref(), Some("198.51.100.7"));
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@ use clientele_api::request::{Update, level};
 use clientele_api::{Error, Result, Uid, Violations};
 use clientele_store::journal::{Filter, RequestMark};
 use clientele_store::{Author, Revision};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Proof that a caller may do what the method does on `L`: exactly this workspace or organization, or above them.
@@ -32,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) traceparent: Option<String>,
     /// The client user who calls, if it is one.
     pub(crate) client: Option<Client>,
+    /// The address of the person on whose behalf the call is made.
+    pub(crate) client_address: Option<IpAddr>,
     /// What the caller has seen.
     pub(crate) min_revision: Revision,
     /// Names that were remembered rather than read: if they lead to nothing, they are resolved once more.
@@ -85,6 +88,30 @@ impl<L> Scope<L> {
     /// The client user who calls; None for staff, services and operators, and for those who need no token.
     pub fn client(&self) -> Option<&Client> {
         self.call.client.as_ref()
+    }
+
+    /// The client user who calls, proven by its own token, also where the method needs none: not staff who logged in as it. For methods
+    /// that need no token, nothing but the token was looked at: not how the user stands, nor whether its session goes on.
+    pub fn signed_in_user(&self) -> Option<SignedIn> {
+        match self.call.caller {
+            Caller::User {
+                user,
+                organization,
+                session,
+                actor: None,
+            } => Some(SignedIn {
+                organization,
+                user,
+                session,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The address of the person on whose behalf the call is made: what an internal service says that it is, otherwise that of the
+    /// connection. None: a service did not say it.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.call.client_address
     }
 
     /// Refuses a client user whose standing no longer lets it call: for units, which read it again in their transaction.

@@ -32,6 +32,8 @@ pub struct Caller {
     pub token: Option<String>,
     /// The revision to wait for.
     pub min_revision: Option<String>,
+    /// The address of the person on whose behalf it is made.
+    pub client_address: Option<String>,
 }
 
 impl Caller {
@@ -39,7 +41,7 @@ impl Caller {
     pub fn with(token: impl Into<String>) -> Self {
         Self {
             token: Some(token.into()),
-            min_revision: None,
+            ..Self::default()
         }
     }
 
@@ -55,6 +57,11 @@ impl Caller {
             request
                 .metadata_mut()
                 .insert("clientele-min-revision", revision.parse().unwrap());
+        }
+        if let Some(address) = &self.client_address {
+            request
+                .metadata_mut()
+                .insert("clientele-client-address", address.parse().unwrap());
         }
         request
     }
