@@ -40,8 +40,14 @@ fn main() -> Result<()> {
         .open_files(&files)?;
     std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
+    let pool = compiler.descriptor_pool();
     let mut config = tonic_prost_build::Config::new();
     config
+        .skip_debug(
+            messages(&pool)
+                .filter(has_secrets)
+                .map(|message| format!(".{}", message.full_name())),
+        )
         .btree_map(["."])
         .bytes(["."])
         .enable_type_names()
@@ -51,7 +57,7 @@ fn main() -> Result<()> {
         .codec_path("crate::codec::MessageCodec")
         .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
 
-    let methods = Methods::read(&compiler.descriptor_pool())?;
+    let methods = Methods::read(&pool)?;
     if !methods.errors.is_empty() {
         for error in &methods.errors {
             println!("cargo::error={error}");
@@ -79,6 +85,8 @@ fn find_protos(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 struct Methods {
     table: Vec<(String, String)>,
     impls: String,
+    /// The bodies of mutations by their requests, for the test that they hold no password.
+    bodies: String,
     requests: Vec<String>,
     errors: Vec<String>,
 }
@@ -96,11 +104,11 @@ impl Methods {
                 methods.errors.push(format!("{}: {error}", method.full_name()));
             }
         }
-        for message in pool
-            .all_messages()
-            .filter(|message| message.package_name().starts_with("clientele."))
-        {
+        for message in messages(pool) {
             methods.resource(&message)?;
+            if has_secrets(&message) {
+                methods.masked(&message)?;
+            }
         }
         let answers: BTreeMap<String, MessageDescriptor> = pool
             .services()
@@ -133,6 +141,32 @@ impl Methods {
             self.impls,
             "impl Resource for {rust} {{ fn name(&self) -> &str {{ &self.name }} fn uid(&self) -> &str {{ &self.uid }} fn version(&self) -> i64 {{ self.version }} }}
              impl Preview for {rust} {{ fn conceal(&mut self) {{ {NAMED_BY_UID} self.uid.clear(); self.etag.clear(); {conceal} }} }}\n"
+        )?;
+        Ok(())
+    }
+
+    /// A message with secrets does not show them, whoever logs it.
+    fn masked(&mut self, message: &MessageDescriptor) -> Result<()> {
+        if message.parent_message().is_some() || message.oneofs().any(|oneof| !oneof.is_synthetic()) {
+            bail!(
+                "{} holds a secret, so it must be a message of its own without oneof",
+                message.full_name()
+            );
+        }
+        let (rust, name) = (rust_path(message), message.name());
+        let mut fields = String::new();
+        for field in message.fields() {
+            let name = field.name();
+            if is_secret(&field) {
+                write!(fields, ".field({name:?}, &\"***\")")?;
+            } else {
+                write!(fields, ".field({name:?}, &self.{name})")?;
+            }
+        }
+        writeln!(
+            self.impls,
+            "impl std::fmt::Debug for {rust} {{ fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
+             f.debug_struct({name:?}){fields}.finish() }} }}"
         )?;
         Ok(())
     }
@@ -228,10 +262,22 @@ impl Methods {
         if request.get_field_by_name("validate_only").is_none() {
             bail!("changes something, so it takes validate_only");
         }
+        if let Some(deep) = deep_password(request, 0) {
+            bail!("hides its password in {deep}, where it would become part of the hash of the request");
+        }
+        let mut forget = String::new();
+        for password in request.fields().filter(is_password) {
+            write!(forget, "body.{} = Default::default();", password.name())?;
+        }
         write!(
             self.impls,
             "impl Mutation for {rust} {{ fn request_id(&self) -> &str {{ &self.request_id }} fn validate_only(&self) -> bool {{ self.validate_only }}
-             fn body(&self) -> Vec<u8> {{ let mut body = self.clone(); body.request_id.clear(); body.validate_only = false; prost::Message::encode_to_vec(&body) }} }}\n"
+             fn body(&self) -> Vec<u8> {{ let mut body = self.clone(); body.request_id.clear(); body.validate_only = false; {forget} prost::Message::encode_to_vec(&body) }} }}\n"
+        )?;
+        write!(
+            self.bodies,
+            "({:?}, |bytes| Mutation::body(&<{rust} as prost::Message>::decode(bytes).unwrap_or_default())),",
+            request.full_name()
         )?;
         if request.get_field_by_name("update_mask").is_none() {
             return Ok(());
@@ -281,10 +327,45 @@ impl Methods {
     fn rust(&self) -> String {
         let rows = self.table.iter().map(|(_, row)| row.as_str()).collect::<String>();
         format!(
-            "/// Every method with its policy, by path.\npub static METHODS: &[Method] = &[{rows}];\n{}",
-            self.impls
+            "/// Every method with its policy, by path.\npub static METHODS: &[Method] = &[{rows}];\n{}
+             #[cfg(test)]\npub(crate) static BODIES: &[(&str, fn(&[u8]) -> Vec<u8>)] = &[{}];\n",
+            self.impls, self.bodies
         )
     }
+}
+
+/// The messages that are ours.
+fn messages(pool: &DescriptorPool) -> impl Iterator<Item = MessageDescriptor> + '_ {
+    pool.all_messages()
+        .filter(|message| message.package_name().starts_with("clientele."))
+}
+
+/// A text that is named `password`, or so at its end.
+fn is_password(field: &FieldDescriptor) -> bool {
+    let name = field.name();
+    matches!(field.kind(), Kind::String) && (name == "password" || name.ends_with("_password"))
+}
+
+/// A password, or a token that proves something. Those of pages prove nothing.
+fn is_secret(field: &FieldDescriptor) -> bool {
+    let name = field.name();
+    let token = (name == "token" || name.ends_with("_token")) && !name.ends_with("page_token");
+    is_password(field) || (matches!(field.kind(), Kind::String) && token)
+}
+
+fn has_secrets(message: &MessageDescriptor) -> bool {
+    message.fields().any(|field| is_secret(&field))
+}
+
+/// The path of a password that is not a field of the message itself.
+fn deep_password(message: &MessageDescriptor, depth: usize) -> Option<String> {
+    message.fields().find_map(|field| match field.kind() {
+        _ if depth > 0 && is_password(&field) => Some(field.full_name().to_owned()),
+        Kind::Message(inner) if depth < 8 && inner.package_name().starts_with("clientele.") => {
+            deep_password(&inner, depth + 1)
+        }
+        _ => None,
+    })
 }
 
 /// A message with name, uid and version is a resource.

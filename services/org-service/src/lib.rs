@@ -23,6 +23,7 @@ use clientele_service::standing;
 use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
+use commands::password::Passwords;
 use domain::secret::SecretKey;
 use grpc::invitation::InvitationRpc;
 use grpc::member::MemberRpc;
@@ -119,6 +120,7 @@ impl Service for OrgService {
             standings: standings.clone().context("org-service knows standings")?,
             logos: Logos::open(&self.logos)?,
             secret_key: self.secret_key()?,
+            passwords: Passwords::open()?,
             decoders: Arc::new(Semaphore::new(DECODERS)),
         };
         let admission = || admission.clone();

@@ -100,3 +100,86 @@ pub enum Behavior {
     /// Say which resource (`name`) or which version (`etag`) is meant.
     Identifier,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::methods::BODIES;
+    use crate::{DESCRIPTORS, METHODS};
+    use prost::Message as _;
+    use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, Value};
+
+    const SECRET: &str = "tulip-anvil-mosaic";
+
+    fn is_password(field: &FieldDescriptor) -> bool {
+        field.kind() == Kind::String && field.name().ends_with("password")
+    }
+
+    /// A hash as fast as that of requests would tell a password to whoever reads the journal.
+    #[test]
+    fn what_is_hashed_of_a_request_has_no_password() {
+        let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+        let mut walked = Vec::new();
+        for (name, body) in BODIES {
+            let request = pool.get_message_by_name(name).unwrap();
+            let mut message = DynamicMessage::new(request.clone());
+            for field in request
+                .fields()
+                .filter(|field| field.kind() == Kind::String && !field.is_list())
+            {
+                let value = if is_password(&field) { SECRET } else { "something" };
+                message.set_field(&field, Value::String(value.to_owned()));
+                if is_password(&field) {
+                    walked.push(format!("{}.{}", request.name(), field.name()));
+                }
+            }
+            let body = body(&message.encode_to_vec());
+            let holds = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(!holds(SECRET), "{name}");
+            assert!(
+                holds("something") || !request.fields().any(|field| is_password(&field)),
+                "{name}"
+            );
+        }
+        walked.sort();
+        assert_eq!(
+            walked,
+            [
+                "AcceptInvitationRequest.password",
+                "ResetPasswordRequest.password",
+                "SetPasswordRequest.old_password",
+                "SetPasswordRequest.password"
+            ]
+        );
+        assert!(BODIES.len() < METHODS.len());
+    }
+
+    #[test]
+    fn messages_do_not_show_their_secrets() {
+        let secret = || SECRET.to_owned();
+        let set = crate::org::SetPasswordRequest {
+            name: "workspaces/acme/users/ann".to_owned(),
+            password: secret(),
+            old_password: secret(),
+            ..Default::default()
+        };
+        let reset = crate::org::ResetPasswordRequest {
+            token: secret(),
+            password: secret(),
+            ..Default::default()
+        };
+        let issued = crate::org::CreatePasswordResetResponse {
+            token: secret(),
+            ..Default::default()
+        };
+        let accept = crate::org::AcceptInvitationRequest {
+            token: secret(),
+            password: secret(),
+            ..Default::default()
+        };
+        let shown = format!("{set:?} {reset:?} {issued:?} {accept:?}");
+        assert!(
+            !shown.contains(SECRET) && shown.contains("workspaces/acme/users/ann"),
+            "{shown}"
+        );
+    }
+}

@@ -1,12 +1,13 @@
 //! What can be done with invitations.
 
 use super::member::{self, require_may_give};
-use super::team;
 use super::{App, batch};
+use super::{password, team};
 use crate::domain::grants::Grants;
 use crate::domain::invitation::{Invitation, Inviter, NewInvitation};
 use crate::domain::member::{Member, NewMember, Notification, Who};
 use crate::domain::organization::Organization;
+use crate::domain::password::PasswordHash;
 use crate::domain::user::{self, Email, NewUser};
 use crate::store;
 use crate::store::invitation::Term;
@@ -253,17 +254,47 @@ pub async fn accept(
     scope: Scope<OrganizationRef>,
     request: api::AcceptInvitationRequest,
 ) -> Result<Answer<api::Invitation>> {
-    match accept_once(app, scope.clone(), request.clone()).await {
+    let password = hash_password(app, &scope, &request).await?;
+    match accept_once(app, scope.clone(), request.clone(), password.clone()).await {
         // Another organization's call made a user of the person at the same moment: there is one to take now.
-        Err(refusal) if refusal.reason() == ErrorReason::EmailTaken => accept_once(app, scope, request).await,
+        Err(refusal) if refusal.reason() == ErrorReason::EmailTaken => accept_once(app, scope, request, password).await,
         done => done,
     }
+}
+
+/// What is to be kept of the password that is set, if one is. That takes too long for a unit; but nothing is hashed, and nothing told,
+/// for who has no token.
+async fn hash_password(
+    app: &App,
+    scope: &Scope<OrganizationRef>,
+    request: &api::AcceptInvitationRequest,
+) -> Result<Option<PasswordHash>> {
+    if request.password.is_empty() {
+        return Ok(None);
+    }
+    let unproven = || Error::not_found("Resource", request.name.as_str());
+    let uid = Uid::parse(last_id(&request.name)).ok_or_else(unproven)?;
+    let found = store::invitation::get(&app.reader, scope, uid).await;
+    let found = found.map_err(|error| {
+        if error.is_about(&["Invitation"]) {
+            unproven()
+        } else {
+            error
+        }
+    })?;
+    let proven = Some(found.value).filter(|invitation| invitation.is_proven_by(&request.token));
+    let invitation = proven.ok_or_else(unproven)?;
+    invitation.require_pending(Micros::now())?;
+    let password = password::parse(&request.password)?;
+    let hash = app.passwords.hash(password, &invitation.email, &request.display_name);
+    Ok(Some(hash.await?))
 }
 
 async fn accept_once(
     app: &App,
     scope: Scope<OrganizationRef>,
     request: api::AcceptInvitationRequest,
+    password: Option<PasswordHash>,
 ) -> Result<Answer<api::Invitation>> {
     let author = scope.author();
     let unit = async move |tx: &Tx| {
@@ -272,8 +303,9 @@ async fn accept_once(
         before.require_pending(now)?;
         organization.require_active()?;
         require_inviter(tx, &scope, &before).await?;
+        let (who, mut changes) = who(tx, &scope, &before.email, &request.display_name, password).await?;
         let new = NewMember {
-            who: who(tx, &scope, &before.email, &request.display_name).await?,
+            who,
             grants: before.grants.clone(),
             notification: Notification::default(),
         };
@@ -287,7 +319,7 @@ async fn accept_once(
             // Who is not yet a user has no id yet.
             answer.member.clear();
         }
-        let mut changes = added.changes;
+        changes.extend(added.changes);
         changes.extend(team::join(tx, &scope, &before.team_keys, user, now).await?);
         changes.push(change);
         Ok(Recorded {
@@ -354,20 +386,39 @@ async fn require_inviter(tx: &Tx, scope: &Scope<OrganizationRef>, invitation: &I
     }
 }
 
-/// The user of the workspace who has the email, or a new one. What else the request says is only looked at now: a refusal would tell
-/// those who have no token that there is such an organization.
-async fn who(tx: &Tx, scope: &Scope<OrganizationRef>, email: &Email, display_name: &str) -> Result<Who> {
+/// The user of the workspace who has the email, or a new one; and what the password that is set changes of it. What else the request
+/// says is only looked at now: a refusal would tell those who have no token that there is such an organization.
+async fn who(
+    tx: &Tx,
+    scope: &Scope<OrganizationRef>,
+    email: &Email,
+    display_name: &str,
+    password: Option<PasswordHash>,
+) -> Result<(Who, Vec<Change>)> {
     let display_name = user::display_name(display_name);
     let display_name = display_name.map_err(|Invalid(rule)| Error::field("display_name", rule))?;
     let workspace = &scope.organization().workspace;
     let users = store::user::read_by_email(tx, workspace, slice::from_ref(email)).await?;
-    match users.first() {
-        Some(user) => {
-            user.require_enabled()?;
-            Ok(Who::User(user.uid))
-        }
-        None => Ok(Who::New(NewUser::invited(email.clone(), display_name))),
+    let Some(user) = users.first() else {
+        let new = NewUser::invited(email.clone(), display_name, password);
+        return Ok((Who::New(new), Vec::new()));
+    };
+    user.require_enabled()?;
+    // The token proves that somebody reads the person's mail. To whom a password was given must know that.
+    let itself = scope
+        .signed_in_user()
+        .is_some_and(|signed_in| signed_in.user == user.uid);
+    if user.password.is_some() && !itself {
+        return Err(user.sign_in_required());
     }
+    let changes = match password {
+        Some(_) if user.password.is_some() => {
+            return Err(Error::field("password", "must be empty, since you have one already"));
+        }
+        Some(password) => vec![password::write(tx, scope, user, password).1],
+        None => Vec::new(),
+    };
+    Ok((Who::User(user.uid), changes))
 }
 
 /// The invitation in a name, or in one that can't be.

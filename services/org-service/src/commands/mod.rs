@@ -1,11 +1,14 @@
 //! A use case each: they own the transaction and call domain and store.
 
+mod attempts;
 mod batch;
 pub mod erasure;
+mod hashing;
 pub mod invitation;
 pub mod logo;
 pub mod member;
 pub mod organization;
+pub mod password;
 pub mod role;
 pub mod team;
 pub mod user;
@@ -15,6 +18,7 @@ use crate::domain::secret::SecretKey;
 use crate::store::logo::Logos;
 use clientele_service::standing::Standings;
 use clientele_store::{Journal, Reader};
+use password::Passwords;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -31,6 +35,8 @@ pub struct App {
     pub logos: Logos,
     /// What the tokens that are mailed are derived with.
     pub secret_key: SecretKey,
+    /// What looks at passwords.
+    pub passwords: Passwords,
     /// How many images are decoded at a time: each may take 256 MiB.
     pub decoders: Arc<Semaphore>,
 }

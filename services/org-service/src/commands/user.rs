@@ -163,7 +163,7 @@ where
 }
 
 /// The user in a name, or in one that can't be.
-fn user_id(scope: &Scope<WorkspaceRef>, name: &str) -> Result<Uid> {
+pub(super) fn user_id(scope: &Scope<WorkspaceRef>, name: &str) -> Result<Uid> {
     let id = last_id(name);
     Uid::parse(id).ok_or_else(|| Error::not_found("User", format!("{}/users/{id}", scope.workspace().name())))
 }

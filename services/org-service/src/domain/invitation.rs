@@ -2,7 +2,7 @@
 
 use super::grants::{Grants, each_once};
 use super::member::member_name;
-use super::secret::{SecretKey, TokenHash};
+use super::secret::{SecretKey, TokenHash, pause_after};
 use super::team::parse_key;
 use super::user::Email;
 use clientele_api::error::{ErrorReason, Invalid};
@@ -21,8 +21,6 @@ const DEFAULT: Duration = DAY.saturating_mul(7);
 const MOST_TEAMS: usize = 20;
 /// How many tokens at most, one after the other.
 const MOST_TOKENS: i32 = 50;
-/// How long after a token the next one can be issued.
-const TOKEN_PAUSE: Duration = Duration::from_secs(60);
 
 /// An offer to a person to become a member of an organization.
 #[derive(Debug, Clone, PartialEq)]
@@ -272,13 +270,6 @@ impl Invitation {
     }
 }
 
-/// How long the next token has to wait, if it has to. A clock that was set back does not make it wait longer.
-fn pause_after(last: Micros, now: Micros) -> Option<Duration> {
-    let left = last.plus(TOKEN_PAUSE).0.saturating_sub(now.0);
-    let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
-    Some(Duration::from_micros(left).min(TOKEN_PAUSE))
-}
-
 /// `workspaces/{workspace}/organizations/{organization}/invitations/{invitation}`.
 pub fn invitation_name(organization: &OrganizationRef, id: &str) -> String {
     format!("{}/invitations/{id}", organization.name())
@@ -317,6 +308,7 @@ impl From<&Invitation> for api::Invitation {
 
 #[cfg(test)]
 mod tests {
+    use super::super::secret::TOKEN_PAUSE;
     use super::*;
     use clientele_api::name::WorkspaceRef;
 

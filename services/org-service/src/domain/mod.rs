@@ -7,6 +7,7 @@ pub mod invitation;
 pub mod logo;
 pub mod member;
 pub mod organization;
+pub mod password;
 pub mod role;
 pub mod secret;
 pub mod team;

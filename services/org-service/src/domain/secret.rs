@@ -2,12 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clientele_api::Uid;
+use clientele_api::{Micros, Uid};
 use hmac::{Hmac, Mac};
 use rand::RngCore as _;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::time::Duration;
 use subtle::ConstantTimeEq;
+
+/// How long after a token the next one can be issued.
+pub(super) const TOKEN_PAUSE: Duration = Duration::from_secs(60);
 
 /// The key that tokens are derived with. Tokens that were handed out outlive it.
 #[derive(Clone)]
@@ -45,7 +49,7 @@ impl fmt::Debug for SecretKey {
 }
 
 /// What is kept of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TokenHash(pub [u8; 32]);
 
 impl TokenHash {
@@ -58,6 +62,20 @@ impl TokenHash {
     pub fn is_of(&self, token: &str) -> bool {
         self.0.ct_eq(&Self::of(token).0).into()
     }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(***)")
+    }
+}
+
+/// How long after a token for the same purpose the next one has to wait, if it has to. A clock that was set back does not make it
+/// wait longer.
+pub fn pause_after(last: Micros, now: Micros) -> Option<Duration> {
+    let left = last.plus(TOKEN_PAUSE).0.saturating_sub(now.0);
+    let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+    Some(Duration::from_micros(left).min(TOKEN_PAUSE))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Users: the people of a workspace's clients.
 
+use super::password::{PasswordHash, RESET_LIFE, Resets};
+use super::secret::{SecretKey, TokenHash, pause_after};
 use clientele_api::error::{ErrorReason, Invalid};
 use clientele_api::mask::Mask;
 use clientele_api::name::WorkspaceRef;
@@ -30,6 +32,10 @@ pub struct User {
     pub locale: String,
     /// Whether the person is shut out.
     pub disabled: bool,
+    /// What is kept of the password. None: the person has none.
+    pub password: Option<PasswordHash>,
+    /// The tokens that were issued to reset it.
+    pub resets: Resets,
 }
 
 /// An address, as it was written.
@@ -71,6 +77,7 @@ pub struct NewUser {
     display_name: String,
     photo_uri: String,
     locale: String,
+    password: Option<PasswordHash>,
 }
 
 impl NewUser {
@@ -85,16 +92,18 @@ impl NewUser {
             display_name: display_name?,
             photo_uri: photo_uri?,
             locale: locale?,
+            password: None,
         })
     }
 
-    /// A person of whom nothing but the address and perhaps the name is known.
-    pub fn invited(email: Email, display_name: String) -> Self {
+    /// A person of whom nothing but the address, and perhaps a name and a password, is known.
+    pub fn invited(email: Email, display_name: String, password: Option<PasswordHash>) -> Self {
         Self {
             email,
             display_name,
             photo_uri: String::new(),
             locale: String::new(),
+            password,
         }
     }
 
@@ -111,6 +120,8 @@ impl NewUser {
             photo_uri: self.photo_uri,
             locale: self.locale,
             disabled: false,
+            password: self.password,
+            resets: Resets::default(),
         }
     }
 }
@@ -139,6 +150,10 @@ impl User {
             if mask.has("email") {
                 let email = violations.check("user.email", Email::parse(message.email()));
                 user.email = email.unwrap_or_else(|| self.email.clone());
+                if user.email != self.email {
+                    // A token that was mailed to somebody else's address, as it may be now, is dead.
+                    user.resets.hash = None;
+                }
             }
             if mask.has("display_name") {
                 let parsed = violations.check("user.display_name", display_name(message.display_name()));
@@ -160,7 +175,10 @@ impl User {
         if self.disabled {
             return Err(self.refuse(ErrorReason::UserDisabled, "is disabled already"));
         }
-        Ok(self.changed(now, |user| user.disabled = true))
+        Ok(self.changed(now, |user| {
+            user.disabled = true;
+            user.resets.hash = None;
+        }))
     }
 
     /// Let in again.
@@ -179,7 +197,46 @@ impl User {
         Ok(())
     }
 
-    /// The paths of the leaves that differ afterwards.
+    /// With this password, whoever set it. A token that was issued to reset the one before is dead.
+    pub fn set_password(&self, password: PasswordHash, now: Micros) -> User {
+        self.changed(now, |user| {
+            user.password = Some(password);
+            user.resets.hash = None;
+        })
+    }
+
+    /// With another token to reset the password, whose generation is the new `resets.count`. The one before proves nothing any more.
+    pub fn create_reset(&self, key: &SecretKey, now: Micros) -> Result<User> {
+        self.require_enabled()?;
+        if let Some(pause) = self.resets.time.and_then(|last| pause_after(last, now)) {
+            let state = "got a token less than a minute ago: try again later";
+            return Err(self.refuse(ErrorReason::TokenIssuedRecently, state).retry_after(pause));
+        }
+        let count = self.resets.count.wrapping_add(1);
+        let hash = Some(TokenHash::of(&key.token(self.uid, count)));
+        let time = Some(now);
+        Ok(self.changed(now, |user| user.resets = Resets { count, time, hash }))
+    }
+
+    /// Until when the last token to reset the password is good.
+    pub fn reset_expire_time(&self) -> Option<Micros> {
+        self.resets.time.map(|time| time.plus(RESET_LIFE))
+    }
+
+    /// Whether this token may reset the password now. Who is shut out can't let itself in.
+    pub fn is_reset_by(&self, token: &str, now: Micros) -> bool {
+        self.resets.are_proven_by(token, now) && !self.disabled
+    }
+
+    /// The refusal of somebody who is not proven to be this user, which has a password to prove it with.
+    pub fn sign_in_required(&self) -> Error {
+        self.refuse(
+            ErrorReason::SignInRequired,
+            "has a password: sign in, and call as this user",
+        )
+    }
+
+    /// The paths of the leaves that differ afterwards; a password that takes the place of another one counts.
     pub fn changed_fields(&self, after: &User) -> Vec<String> {
         [
             ("email", self.email != after.email),
@@ -187,6 +244,7 @@ impl User {
             ("photo_uri", self.photo_uri != after.photo_uri),
             ("locale", self.locale != after.locale),
             ("state", self.disabled != after.disabled),
+            ("has_password", self.password != after.password),
         ]
         .into_iter()
         .filter(|(_, differs)| *differs)
@@ -255,6 +313,7 @@ impl From<&User> for api::User {
             photo_uri: Some(user.photo_uri.clone()),
             locale: Some(user.locale.clone()),
             state: user.state().into(),
+            has_password: user.password.is_some(),
         }
     }
 }
@@ -325,13 +384,54 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_user_is_shut_out_and_let_in_once() {
+    fn ann() -> User {
         let workspace = WorkspaceRef {
             uid: Uid::new(),
             id: "acme".to_owned(),
         };
-        let user = new("ann@x.de", "", "").unwrap().into_user(&workspace, Micros(1));
+        new("ann@x.de", "", "").unwrap().into_user(&workspace, Micros(1))
+    }
+
+    #[test]
+    fn a_reset_is_created_once_a_minute_and_ends_with_what_it_was_for() {
+        let key = SecretKey::new(&[7; 32]).unwrap();
+        let minute = Micros(1).plus(std::time::Duration::from_secs(60));
+        let user = ann().create_reset(&key, Micros(1)).unwrap();
+        let token = key.token(user.uid, 1);
+        assert_eq!((user.version, user.resets.count), (2, 1));
+        assert!(user.is_reset_by(&token, minute) && ann().changed_fields(&user).is_empty());
+        let refusal = user.create_reset(&key, Micros(minute.0 - 1)).unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::TokenIssuedRecently);
+        let next = user.create_reset(&key, minute).unwrap();
+        assert!(!next.is_reset_by(&token, minute) && next.is_reset_by(&key.token(user.uid, 2), minute));
+
+        let set = user.set_password(PasswordHash::nobodys(), Micros(2));
+        assert_eq!(user.changed_fields(&set), ["has_password"]);
+        let disabled = user.disable(Micros(2)).unwrap();
+        let message = api::User {
+            email: Some("ben@x.de".to_owned()),
+            ..api::User::default()
+        };
+        let request = api::UpdateUserRequest {
+            user: Some(message.clone()),
+            ..Default::default()
+        };
+        let mask = Mask::read(&request, &mut Violations::new());
+        let renamed = user.update(&message, &mask, &mut Violations::new(), Micros(2));
+        for dead in [&set, &disabled, &disabled.enable(Micros(3)).unwrap(), &renamed] {
+            assert!(!dead.is_reset_by(&token, minute), "{dead:?}");
+            // Another one has to wait all the same.
+            assert!(dead.create_reset(&key, Micros(3)).is_err());
+        }
+        assert_eq!(
+            disabled.create_reset(&key, minute).unwrap_err().reason(),
+            ErrorReason::UserDisabled
+        );
+    }
+
+    #[test]
+    fn a_user_is_shut_out_and_let_in_once() {
+        let user = ann();
         let disabled = user.disable(Micros(2)).unwrap();
         assert_eq!((disabled.version, disabled.state()), (2, State::Disabled));
         assert_eq!(

@@ -1,10 +1,11 @@
 //! `clientele.org.v1.UserService`.
 
-use crate::commands::{App, user};
+use crate::commands::{App, password, user};
 use clientele_api::org::user_service_server::UserService;
 use clientele_api::org::{
-    CheckEmailRequest, CheckEmailResponse, DeleteUserRequest, DisableUserRequest, EnableUserRequest, GetUserRequest,
-    ListUsersRequest, ListUsersResponse, UpdateUserRequest, User,
+    CheckEmailRequest, CheckEmailResponse, CreatePasswordResetRequest, CreatePasswordResetResponse, DeleteUserRequest,
+    DisableUserRequest, EnableUserRequest, GetUserRequest, ListUsersRequest, ListUsersResponse, ResetPasswordRequest,
+    SetPasswordRequest, UpdateUserRequest, User,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -43,6 +44,33 @@ impl UserService for UserRpc {
     async fn check_email(&self, request: Request<CheckEmailRequest>) -> Result<Response<CheckEmailResponse>, Status> {
         self.admission
             .read(request, |scope, request| user::check_email(&self.app, scope, request))
+            .await
+    }
+
+    async fn set_password(&self, request: Request<SetPasswordRequest>) -> Result<Response<User>, Status> {
+        self.admission
+            .write(request, |scope, request| password::set(&self.app, scope, request))
+            .await
+    }
+
+    async fn create_password_reset(
+        &self,
+        request: Request<CreatePasswordResetRequest>,
+    ) -> Result<Response<CreatePasswordResetResponse>, Status> {
+        let mut response = self
+            .admission
+            .write(request, |scope, request| {
+                password::create_reset(&self.app, scope, request)
+            })
+            .await?;
+        // Only here, past everything that remembers or logs answers.
+        password::disclose_token(&self.app, response.get_mut());
+        Ok(response)
+    }
+
+    async fn reset_password(&self, request: Request<ResetPasswordRequest>) -> Result<Response<User>, Status> {
+        self.admission
+            .write(request, |scope, request| password::reset(&self.app, scope, request))
             .await
     }
 

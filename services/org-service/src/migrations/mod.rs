@@ -2,6 +2,7 @@
 
 mod m20261124_000003_create_organizations;
 mod m20261124_000010_create_people;
+mod m20261124_000011_create_passwords;
 mod m20261124_000012_create_erasures;
 mod m20261124_000013_search_organizations;
 
@@ -20,8 +21,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_create_organizations::Step),
             Box::new(CreateJobs),
             Box::new(m20261124_000010_create_people::Step),
-            Box::new(m20261124_000013_search_organizations::Step),
+            Box::new(m20261124_000011_create_passwords::Step),
             Box::new(m20261124_000012_create_erasures::Step),
+            Box::new(m20261124_000013_search_organizations::Step),
         ]
     }
 }

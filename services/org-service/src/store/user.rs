@@ -1,6 +1,8 @@
 //! Users in the database.
 
 use super::erasure::Erasure;
+use crate::domain::password::{PasswordHash, Resets};
+use crate::domain::secret::TokenHash;
 use crate::domain::user::{Email, User, email_key, user_name};
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
@@ -14,7 +16,8 @@ use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType};
-use sea_orm::{DbBackend, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{DbBackend, DeriveValueType, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use std::fmt;
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -45,6 +48,24 @@ pub struct Model {
     pub locale: String,
     /// Whether the person is shut out.
     pub disabled: bool,
+    /// NULL: the person has no password.
+    pub password_hash: Option<KeptHash>,
+    /// How often a token to reset it was issued.
+    pub reset_count: i32,
+    /// When that was last, in microseconds. NULL: never.
+    pub reset_time: Option<i64>,
+    /// The hash of that token. NULL: it is dead.
+    pub reset_hash: Option<Vec<u8>>,
+}
+
+/// What is kept of a password, in a row that anybody may log.
+#[derive(Clone, PartialEq, Eq, DeriveValueType)]
+pub struct KeptHash(String);
+
+impl fmt::Debug for KeptHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeptHash(***)")
+    }
 }
 
 /// The row stands alone.
@@ -83,10 +104,10 @@ pub fn insert<L>(tx: &Tx, _scope: &Scope<L>, users: &[User]) {
 }
 
 /// Writes the next version of a user over the one it was made from.
-pub fn update(tx: &Tx, scope: &Scope<WorkspaceRef>, before: &User, after: &User) {
+pub fn update<L>(tx: &Tx, _scope: &Scope<L>, before: &User, after: &User) {
     let update = Entity::update_many()
         .set(Model::from(after).into_active_model().reset_all())
-        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .filter(Column::WorkspaceUid.eq(before.workspace.uid.0))
         .filter(Column::Uid.eq(before.uid.0))
         .filter(Column::Version.eq(before.version));
     tx.guard(update.into_query(), CONSTRAINTS);
@@ -179,6 +200,12 @@ pub async fn get(reader: &Reader, scope: &Scope<WorkspaceRef>, uid: Uid) -> Resu
     found.try_map(|row| row.map(User::from).ok_or_else(|| not_found(scope.workspace(), uid)))
 }
 
+/// The user of the scope's workspace with this uid, if there is one.
+pub async fn find(reader: &Reader, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<Option<User>> {
+    let found = in_workspace(scope.workspace()).filter(Column::Uid.eq(uid.0));
+    Ok(reader.one(found).await?.value.map(User::from))
+}
+
 /// The user of the scope's workspace that has this email, whatever its case.
 pub async fn find_by_email(
     reader: &Reader,
@@ -262,6 +289,10 @@ impl From<&User> for Model {
             photo_uri: user.photo_uri.clone(),
             locale: user.locale.clone(),
             disabled: user.disabled,
+            password_hash: user.password.as_ref().map(|hash| KeptHash(hash.as_str().to_owned())),
+            reset_count: user.resets.count,
+            reset_time: user.resets.time.map(|time| time.0),
+            reset_hash: user.resets.hash.map(|hash| hash.0.to_vec()),
         }
     }
 }
@@ -282,6 +313,13 @@ impl From<Model> for User {
             photo_uri: row.photo_uri,
             locale: row.locale,
             disabled: row.disabled,
+            password: row.password_hash.map(|KeptHash(hash)| PasswordHash::known(hash)),
+            resets: Resets {
+                count: row.reset_count,
+                time: row.reset_time.map(Micros),
+                // A damaged one is none: it proves nothing.
+                hash: row.reset_hash.and_then(|hash| hash.try_into().ok()).map(TokenHash),
+            },
         }
     }
 }

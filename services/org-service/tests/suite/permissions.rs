@@ -622,6 +622,11 @@ async fn what_was_admitted_is_looked_at_again_where_it_is_done() {
         let (role, team) = (format!("{BAKERY}/roles/sales"), format!("{BAKERY}/teams/sales"));
         let pixel = "R0lGODlhAQABAIAAAP///wAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==";
         let in_team = json!({ "name": team, "members": [ben.user] });
+        let herself = format!("workspaces/acme/users/{}", ann.user);
+        let password = json!({ "name": herself, "password": "tulip-anvil-mosaic" });
+        world.done("UserService/SetPassword", password.clone()).await;
+        let mut another = json!({ "name": herself, "password": "mosaic-tulip-anvil" });
+        another["oldPassword"] = password["password"].clone();
         let calls = [
             (
                 "InvitationService/BatchCreateInvitations",
@@ -670,9 +675,10 @@ async fn what_was_admitted_is_looked_at_again_where_it_is_done() {
                 "TeamService/UpdateTeam",
                 json!({ "team": { "name": team, "label": "T" } }),
             ),
+            ("UserService/SetPassword", another),
             (
                 "UserService/UpdateUser",
-                json!({ "user": { "name": format!("workspaces/acme/users/{}", ann.user), "displayName": "A" } }),
+                json!({ "user": { "name": herself, "displayName": "A" } }),
             ),
         ];
         let open = world

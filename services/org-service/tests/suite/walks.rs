@@ -35,6 +35,12 @@ async fn every_mutation_happens_once() {
         let (invited, _) = world.invite_to(BAKERS, "dora@example.com").await;
         world.pass_a_minute().await;
         let (revoked, _) = world.invite_to(BAKERS, "emil@example.com").await;
+        let ina = world.add("bakers", "ina@example.com", &[]).await;
+        let ina = json!({ "name": format!("workspaces/acme/users/{}", ina.user) });
+        let jan = world.add("bakers", "jan@example.com", &[]).await;
+        let jan = json!({ "name": format!("workspaces/acme/users/{}", jan.user) });
+        let reset = world.done("UserService/CreatePasswordReset", jan.clone()).await;
+        let password = "tulip-anvil-mosaic";
         let (accepted, its_token) = world.invite_to(BAKERS, "finn@example.com").await;
         let (declined, other_token) = world.invite_to(BAKERS, "gina@example.com").await;
         for id in ["cobbler", "purged", "previewed"] {
@@ -85,6 +91,12 @@ async fn every_mutation_happens_once() {
             on("/clientele.org.v1.MemberService/ResumeMember", member.clone()),
             on("/clientele.org.v1.MemberService/RemoveMember", member),
             on("/clientele.org.v1.UserService/UpdateUser", json!({ "user": { "name": user["name"], "displayName": "Ann" } })),
+            on("/clientele.org.v1.UserService/SetPassword", json!({ "name": user["name"], "password": password })),
+            on("/clientele.org.v1.UserService/CreatePasswordReset", ina),
+            on(
+                "/clientele.org.v1.UserService/ResetPassword",
+                json!({ "name": jan["name"], "token": reset["token"], "password": password }),
+            ),
             on("/clientele.org.v1.UserService/DisableUser", user.clone()),
             on("/clientele.org.v1.UserService/EnableUser", user),
             on("/clientele.org.v1.InvitationService/CreateInvitation", json!({ "parent": BAKERS, "invitation": { "email": "hans@example.com" } })),
@@ -94,7 +106,7 @@ async fn every_mutation_happens_once() {
             ),
             on("/clientele.org.v1.InvitationService/IssueInvitationToken", json!({ "name": invited })),
             on("/clientele.org.v1.InvitationService/RevokeInvitation", json!({ "name": revoked })),
-            on("/clientele.org.v1.InvitationService/AcceptInvitation", json!({ "name": accepted, "token": its_token })),
+            on("/clientele.org.v1.InvitationService/AcceptInvitation", json!({ "name": accepted, "token": its_token, "password": password })),
             on("/clientele.org.v1.InvitationService/DeclineInvitation", json!({ "name": declined, "token": other_token })),
             on("/clientele.org.v1.WorkspaceService/UpdateWorkspace", json!({ "workspace": { "name": "workspaces/acme", "displayName": "A" } })),
             on("/clientele.org.v1.WorkspaceService/DeleteWorkspace", json!({ "name": "workspaces/globex" })),

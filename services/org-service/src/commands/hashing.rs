@@ -1,0 +1,197 @@
+//! The lane in which passwords are hashed: a few threads of their own that give way to everything else, and a queue that is never
+//! longer than callers would wait. However many passwords are sent, other calls hardly notice.
+
+use crate::domain::password::Memory;
+use anyhow::Context as _;
+use clientele_api::error::ErrorReason;
+use clientele_api::{Error, Result};
+use std::fmt;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// So many jobs wait at the most: a thread does them in some two seconds, so that none outlives its caller's patience for nothing.
+const WAITING: usize = 64;
+/// When to try again if so many wait already.
+const AGAIN: Duration = Duration::from_secs(1);
+/// As nice as a thread can be: with others that want its core, it gets a seventieth of it.
+const NICENESS: i32 = 19;
+
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// Where passwords are hashed.
+#[derive(Clone)]
+pub(super) struct Lane {
+    jobs: SyncSender<Job>,
+}
+
+impl Lane {
+    /// A lane with a thread for every second core: hashing fills caches, which all cores share. The threads end with the last clone.
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::with((cores / 2).max(1), WAITING)
+    }
+
+    /// A lane with so many threads, in which so many jobs wait at the most.
+    pub(super) fn with(threads: usize, waiting: usize) -> anyhow::Result<Self> {
+        let (jobs, queue) = sync_channel(waiting);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads {
+            let queue = Arc::clone(&queue);
+            let thread = thread::Builder::new().name("hashing".to_owned());
+            thread
+                .spawn(move || work(&queue))
+                .context("start a thread that hashes passwords")?;
+        }
+        Ok(Self { jobs })
+    }
+
+    /// Does something that takes long. UNAVAILABLE `OVERLOADED`, at once, if too much waits already; nothing is done for a caller
+    /// who is gone by then.
+    pub(super) async fn run<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Memory) -> T + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = move |memory: &mut Memory| {
+            if !answer.is_closed() {
+                // Fails only if the caller has gone meanwhile.
+                drop(answer.send(job(memory)));
+            }
+        };
+        let overloaded = |_| {
+            let message = "too many passwords are being looked at";
+            Error::new(ErrorReason::Overloaded, message).retry_after(AGAIN)
+        };
+        self.jobs.try_send(Box::new(job)).map_err(overloaded)?;
+        answered
+            .await
+            .map_err(|_| Error::internal("a job of the hashing lane panicked"))
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    // Of this thread only, since on Linux it is threads that are nice, and not processes.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(%error, "hashing passwords can't give way to other work");
+    }
+    let mut memory = Memory::new();
+    while let Some(job) = next(queue, &mut memory) {
+        // One that panics costs its own caller, and not the lane.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
+            tracing::error!("a job of the hashing lane panicked");
+        }
+    }
+}
+
+/// The next job; None once nobody can send one any more. While jobs wait the memory is kept, between times it is given back.
+fn next(queue: &Mutex<Receiver<Job>>, memory: &mut Memory) -> Option<Job> {
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    match queue.try_recv() {
+        Ok(job) => Some(job),
+        Err(TryRecvError::Disconnected) => None,
+        Err(TryRecvError::Empty) => {
+            *memory = Memory::new();
+            queue.recv().ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::channel;
+
+    /// A job that has begun, and goes on until it is let go.
+    async fn occupy(lane: &Lane) -> std::sync::mpsc::Sender<()> {
+        let (begun, began) = oneshot::channel();
+        let (go, wait) = channel::<()>();
+        let lane = lane.clone();
+        tokio::spawn(async move {
+            let job = move |_: &mut Memory| {
+                begun.send(()).unwrap();
+                // Ends when the sender is dropped.
+                let _ = wait.recv();
+            };
+            lane.run(job).await
+        });
+        began.await.unwrap();
+        go
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let lane = Lane::with(1, 2).unwrap();
+        let go = occupy(&lane).await;
+        let mut waiting: Vec<_> = (0..2)
+            .map(|at| {
+                {
+                    let lane = lane.clone();
+                    async move { lane.run(move |_| at).await }
+                }
+                .boxed()
+            })
+            .collect();
+        for one in &mut waiting {
+            assert!(futures::poll!(one).is_pending());
+        }
+        let refusal = lane.run(|_| ()).await.unwrap_err();
+        assert_eq!(refusal.reason(), ErrorReason::Overloaded);
+        let status = tonic::Status::from(refusal);
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        assert_eq!(details.retry_info().unwrap().retry_delay, Some(AGAIN));
+        drop(go);
+        let done = futures::future::join_all(waiting).await;
+        assert_eq!(done.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_done_for_who_is_gone() {
+        let lane = Lane::with(1, 8).unwrap();
+        let go = occupy(&lane).await;
+        let done = Arc::new(AtomicU32::new(0));
+        let count = || {
+            let done = Arc::clone(&done);
+            lane.run(move |_| done.fetch_add(1, Ordering::SeqCst))
+        };
+        let mut gone = Box::pin(count());
+        assert!(futures::poll!(&mut gone).is_pending());
+        drop(gone);
+        let mut stays = Box::pin(count());
+        assert!(futures::poll!(&mut stays).is_pending());
+        drop(go);
+        // In a lane with one thread, the one before has been done or passed over by now.
+        assert_eq!(stays.await.unwrap(), 0);
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_own_caller() {
+        let lane = Lane::with(1, 8).unwrap();
+        let panicking = |_: &mut Memory| -> u32 { panic!("on purpose") };
+        assert_eq!(lane.run(panicking).await.unwrap_err().reason(), ErrorReason::Internal);
+        assert_eq!(lane.run(|_| 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn its_threads_give_way_and_others_do_not() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        let lane = Lane::with(1, 8).unwrap();
+        assert_eq!(lane.run(move |_| niceness()).await.unwrap(), NICENESS);
+        assert_eq!(niceness(), before);
+    }
+}
