@@ -236,7 +236,9 @@ impl Methods {
         )?;
 
         let verb = READS.iter().any(|verb| is_verb(method.name(), verb));
-        match (request.get_field_by_name("request_id").is_some(), verb) {
+        // The answers of sessions' methods hold tokens: one that could be given again would have to be kept.
+        let unremembered = method.parent_service().name() == "SessionService";
+        match (request.get_field_by_name("request_id").is_some(), verb || unremembered) {
             (true, false) => self.mutation(method, access, &request, &rust)?,
             (false, true) => {}
             (true, true) => bail!("reads, so it takes no request_id"),

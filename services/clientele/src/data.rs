@@ -13,8 +13,10 @@ use uuid::Uuid;
 
 /// The name of the all-in-one as an issuer of tokens.
 const ISSUER: &str = "clientele";
-/// The key that the tokens of invitations are derived with.
+/// The key that the tokens that are mailed, and refresh tokens, are derived with.
 const SECRET_KEY: &str = "keys/secret.key";
+/// The folder with the keys that access tokens are signed with.
+const SESSION_KEYS: &str = "keys/sessions";
 /// How long the tokens that it writes for itself are good; they are written anew every day.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -42,6 +44,7 @@ impl Data {
         };
         create("keys")?;
         create("peers")?;
+        create(SESSION_KEYS)?;
         let folder = folder
             .canonicalize()
             .with_context(|| format!("can't open {}", folder.display()))?;
@@ -51,6 +54,9 @@ impl Data {
         }
         if !data.secret_key().exists() {
             data.write(SECRET_KEY, &SecretKey::generate())?;
+        }
+        if fs::read_dir(data.session_keys())?.next().is_none() {
+            SigningKey::generate().save(&data.session_keys().join("1.pem"))?;
         }
         let key = data.key()?;
         data.write("keys/jwks.json", &key.jwks().to_string())?;
@@ -75,7 +81,12 @@ impl Data {
         self.0.join("logos")
     }
 
-    /// The file with the key that the tokens of invitations are derived with.
+    /// The folder with the keys that access tokens are signed with.
+    pub(crate) fn session_keys(&self) -> PathBuf {
+        self.0.join(SESSION_KEYS)
+    }
+
+    /// The file with the key that the tokens that are mailed, and refresh tokens, are derived with.
     pub(crate) fn secret_key(&self) -> PathBuf {
         self.0.join(SECRET_KEY)
     }

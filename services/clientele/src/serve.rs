@@ -62,6 +62,7 @@ impl Serve {
             config: self.config(&data, "org", org),
             logos: data.logos(),
             secret_key_file: data.secret_key(),
+            session_keys: data.session_keys(),
         };
         let assignment_service = AssignmentService {
             config: self.config(&data, "assignment", assignment),

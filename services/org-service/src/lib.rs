@@ -12,6 +12,7 @@ use clientele_api::org::invitation_service_server::InvitationServiceServer;
 use clientele_api::org::member_service_server::MemberServiceServer;
 use clientele_api::org::organization_service_server::OrganizationServiceServer;
 use clientele_api::org::role_service_server::RoleServiceServer;
+use clientele_api::org::session_service_server::SessionServiceServer;
 use clientele_api::org::team_service_server::TeamServiceServer;
 use clientele_api::org::user_service_server::UserServiceServer;
 use clientele_api::org::workspace_service_server::WorkspaceServiceServer;
@@ -20,6 +21,7 @@ use clientele_service::config::Config;
 use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
 use clientele_service::standing;
+use clientele_service::token::SessionKeys;
 use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
@@ -29,6 +31,7 @@ use grpc::invitation::InvitationRpc;
 use grpc::member::MemberRpc;
 use grpc::organization::OrganizationRpc;
 use grpc::role::RoleRpc;
+use grpc::session::SessionRpc;
 use grpc::team::TeamRpc;
 use grpc::user::UserRpc;
 use grpc::workspace::WorkspaceRpc;
@@ -53,9 +56,14 @@ pub struct OrgService {
     /// The folder that keeps the bytes of logos.
     #[arg(long, env = "CLIENTELE_LOGOS")]
     pub logos: PathBuf,
-    /// The file with the key that the tokens of invitations are derived with: at least 32 random bytes, the same on every replica.
+    /// The file with the key that the tokens that are mailed, and refresh tokens, are derived with: at least 32 random bytes, the same
+    /// on every replica.
     #[arg(long, env = "CLIENTELE_SECRET_KEY_FILE")]
     pub secret_key_file: PathBuf,
+    /// The folder with the keys that access tokens are signed with: Ed25519 in PKCS #8 PEM files, the same on every replica. The last
+    /// in the order of their names signs, all verify; one that is added signs ten minutes later.
+    #[arg(long, env = "CLIENTELE_SESSION_KEYS")]
+    pub session_keys: PathBuf,
 }
 
 impl OrgService {
@@ -88,6 +96,7 @@ impl Service for OrgService {
         snapshots::<store::member::Entity>,
         snapshots::<store::team::Entity>,
         snapshots::<store::invitation::Entity>,
+        snapshots::<store::session::Entity>,
     ];
     const STANDING: Option<standing::Load> = Some(store::standing::load);
     type Migrator = migrations::Migrator;
@@ -100,11 +109,16 @@ impl Service for OrgService {
         let mut settings = self.config.effective();
         settings["logos"] = json!(self.logos);
         settings["secret_key_file"] = json!(self.secret_key_file);
+        settings["session_keys"] = json!(self.session_keys);
         settings
     }
 
     fn org(&self) -> Option<&OrgPeer> {
         None
+    }
+
+    fn session_keys(&self) -> anyhow::Result<Option<SessionKeys>> {
+        SessionKeys::open(&self.session_keys).map(Some)
     }
 
     fn rpcs(&self, foundation: &Foundation) -> anyhow::Result<Rpcs> {
@@ -113,6 +127,7 @@ impl Service for OrgService {
             journal,
             reader,
             standings,
+            session_keys,
         } = foundation;
         let app = App {
             journal: journal.clone(),
@@ -121,6 +136,7 @@ impl Service for OrgService {
             logos: Logos::open(&self.logos)?,
             secret_key: self.secret_key()?,
             passwords: Passwords::open()?,
+            session_keys: session_keys.clone().context("org-service has session keys")?,
             decoders: Arc::new(Semaphore::new(DECODERS)),
         };
         let admission = || admission.clone();
@@ -150,6 +166,10 @@ impl Service for OrgService {
         };
         let invitations = InvitationRpc {
             admission: admission(),
+            app: app.clone(),
+        };
+        let sessions = SessionRpc {
+            admission: admission(),
             app,
         };
         let largest = self.config.max_message_bytes;
@@ -160,14 +180,16 @@ impl Service for OrgService {
             .with(MemberServiceServer::new(members).max_decoding_message_size(largest))
             .with(RoleServiceServer::new(roles).max_decoding_message_size(largest))
             .with(TeamServiceServer::new(teams).max_decoding_message_size(largest))
-            .with(InvitationServiceServer::new(invitations).max_decoding_message_size(largest)))
+            .with(InvitationServiceServer::new(invitations).max_decoding_message_size(largest))
+            .with(SessionServiceServer::new(sessions).max_decoding_message_size(largest)))
     }
 
     fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {
         let db = foundation.journal.db().clone();
         Ok(vec![
-            commands::logo::sweep(db, Logos::open(&self.logos)?, ORPHAN),
             commands::erasure::job(foundation.journal.clone()),
+            commands::logo::sweep(db.clone(), Logos::open(&self.logos)?, ORPHAN),
+            commands::session::sweep(db),
         ])
     }
 }

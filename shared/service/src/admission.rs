@@ -253,8 +253,8 @@ impl Admission {
         let names_itself = names.user.is_some_and(|named| Uid::parse(named) == Some(user));
         match &resolved.organization {
             Some(named) if named.uid != organization => return Err(elsewhere()),
-            // Outside of its organization there is nothing for it but itself.
-            None if !names_itself => return Err(not_allowed()),
+            // Outside of its organization there is nothing for it but itself and its sessions.
+            None if !names_itself && names.session.is_none() => return Err(not_allowed()),
             _ => {}
         }
         let who = SignedIn {
@@ -267,7 +267,7 @@ impl Admission {
         if standing.workspace != workspace.uid {
             return Err(elsewhere());
         }
-        // Where no person is named, as in a list, it is about itself as far as it sees nobody else.
+        // Where no person is named, as in a list or with a session, it is about itself as far as it sees nobody else.
         let about_itself = names_itself || names.user.is_none();
         let only_itself = allow_client(method, &standing, about_itself)?;
         Ok(Some(Client {
@@ -431,6 +431,8 @@ struct Names<'q> {
     organization: Option<&'q str>,
     /// The user, or the member, whose id is the user's.
     user: Option<&'q str>,
+    /// The session.
+    session: Option<&'q str>,
     first: &'q str,
 }
 
@@ -452,6 +454,7 @@ impl<'q> Names<'q> {
             names.workspace = workspace;
             names.organization = names.organization.or(parts.id("organizations"));
             names.user = names.user.or(parts.id("users")).or(parts.id("members"));
+            names.session = names.session.or(parts.id("sessions"));
             if names.first.is_empty() {
                 names.first = value;
             }

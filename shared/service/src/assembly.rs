@@ -6,8 +6,9 @@ use crate::health;
 use crate::journal::{JournalRpc, SnapshotPage};
 use crate::peer::OrgPeer;
 use crate::server::Server;
+use crate::signing_keys;
 use crate::standing::{self, Standings};
-use crate::token::Verifier;
+use crate::token::{FetchedKeys, SessionIssuer, SessionKeys, Verifier};
 use anyhow::{Result, anyhow};
 use clientele_api::Error;
 use clientele_store::connect::Options;
@@ -51,6 +52,10 @@ pub trait Service: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static 
     fn org(&self) -> Option<&OrgPeer>;
     /// Its own RPC services.
     fn rpcs(&self, foundation: &Foundation) -> Result<Rpcs>;
+    /// The keys that it signs the access tokens of sessions with. None: it fetches their public halves from org-service.
+    fn session_keys(&self) -> Result<Option<SessionKeys>> {
+        Ok(None)
+    }
     /// Its own timed work.
     fn jobs(&self, _foundation: &Foundation) -> Result<Vec<Job>> {
         Ok(Vec::new())
@@ -82,6 +87,8 @@ pub struct Foundation {
     pub reader: Reader,
     /// What client users may do, where the service knows it.
     pub standings: Option<Standings>,
+    /// The keys that the access tokens of sessions are signed with, in org-service.
+    pub session_keys: Option<SessionKeys>,
 }
 
 /// RPC services, and their full names.
@@ -186,6 +193,11 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         journal: journal.clone(),
         reader,
         standings,
+        session_keys: service.session_keys()?,
+    };
+    let sessions = match &foundation.session_keys {
+        Some(keys) => SessionIssuer::Own(keys.clone()),
+        None => SessionIssuer::Fetched(fetch_keys(service.org(), &db, &stop).await?),
     };
     let mut work = service.jobs(&foundation)?;
     work.push(journal.retention(config.journal_retention));
@@ -199,10 +211,19 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         settings: service.settings(),
         routes: rpcs.routes.routes(),
         services: rpcs.names,
-        verifier: Arc::new(Verifier::load(&config.issuers)?),
+        verifier: Arc::new(Verifier::load(&config.issuers, sessions)?),
         check: health::of_database::<S::Migrator>(db.clone()),
         draining,
     };
     jobs::start(&db, work, jobs::LEASE, &stop);
     Ok(Built { server, db, stop })
+}
+
+/// The keys of sessions that org-service gave last; from now on it is asked for them again and again.
+async fn fetch_keys(org: Option<&OrgPeer>, db: &Db, stop: &CancellationToken) -> Result<FetchedKeys> {
+    let keys = FetchedKeys::default();
+    if let Some(org) = org {
+        signing_keys::follow(db, org.peer()?.channel, keys.clone(), stop).await?;
+    }
+    Ok(keys)
 }

@@ -14,6 +14,7 @@ pub mod peer;
 pub mod scope;
 pub mod server;
 mod share;
+mod signing_keys;
 pub mod standing;
 pub mod status;
 pub mod telemetry;

@@ -1,10 +1,12 @@
 //! Tokens: who may issue them, and whether one that came is genuine.
 
 mod keys;
+mod sessions;
 mod signing;
 #[cfg(test)]
 mod tests;
 
+pub use sessions::{FetchedKeys, SessionIssuer, SessionKeys};
 pub use signing::{Claims, SigningKey};
 
 use crate::caller::{Caller, ProofExpiry};
@@ -13,7 +15,9 @@ use clientele_api::access::StaffRole;
 use clientele_api::error::{Error, ErrorReason, Result};
 use clientele_api::{Uid, parse};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode, decode, decode_header, get_current_timestamp};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, dangerous::insecure_decode, decode, decode_header, get_current_timestamp,
+};
 use keys::KeyFile;
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
@@ -31,6 +35,9 @@ const LONGEST: usize = 8 * 1024;
 const REMEMBERED: u64 = 50_000;
 /// How often the key files are looked at for a change, by calls that come along.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The issuer of the access tokens of sessions.
+pub const SESSIONS: &str = "clientele-sessions";
 
 /// What a token says that its bearer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -62,6 +69,17 @@ struct OurClaims {
     /// The uid of the organization that a client user is in.
     #[serde(rename = "clientele_organization", default, skip_serializing_if = "Option::is_none")]
     organization: Option<String>,
+    /// The uid of a client user's session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
+    /// Who logged in as the client user and really calls (RFC 8693).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    act: Option<Actor>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Actor {
+    sub: String,
 }
 
 /// An entry of the issuers file.
@@ -83,9 +101,18 @@ fn default_audience() -> String {
 #[derive(Debug)]
 struct Issuer {
     audience: String,
-    keys: KeyFile,
+    keys: Keys,
     algorithms: Vec<Algorithm>,
     roles: Vec<Role>,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug)]
+enum Keys {
+    /// In a file that it writes.
+    File(KeyFile),
+    /// With org-service, which signs the tokens of sessions.
+    Sessions(SessionIssuer),
 }
 
 /// Proves tokens. One that was proven is remembered, since proving it costs more than a whole small call.
@@ -107,8 +134,8 @@ struct Proven {
 }
 
 impl Verifier {
-    /// Reads the issuers file and the key files that it names.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
+    /// Reads the issuers file and the key files that it names. The tokens of sessions are proven by the keys that org-service has.
+    pub fn load(path: &Path, sessions: SessionIssuer) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read the issuers in {}", path.display()))?;
         let entries: Vec<IssuerEntry> =
             serde_json::from_str(&text).with_context(|| format!("the issuers in {}", path.display()))?;
@@ -118,13 +145,13 @@ impl Verifier {
             path.display()
         );
         let folder = path.parent().unwrap_or(Path::new("."));
-        let mut issuers = HashMap::new();
+        let mut issuers = HashMap::from([(SESSIONS.to_owned(), Issuer::of_sessions(sessions))]);
         for entry in entries {
             let name = entry.issuer.clone();
             let issuer = Issuer::load(entry, folder).with_context(|| format!("issuer {name:?}"))?;
             ensure!(
                 issuers.insert(name.clone(), issuer).is_none(),
-                "issuer {name:?} is listed twice"
+                "issuer {name:?} is listed twice, or is {SESSIONS}, which is our own"
             );
         }
         Ok(Self {
@@ -184,7 +211,7 @@ impl Verifier {
         let key = match issuer.keys.find(&id, header.alg) {
             Some(key) => key,
             None => {
-                if issuer.keys.reload_for_unknown_key() {
+                if issuer.keys.reload_for_unknown_key()? {
                     self.generation.fetch_add(1, Ordering::AcqRel);
                 }
                 let key = issuer.keys.find(&id, header.alg);
@@ -222,7 +249,7 @@ impl Verifier {
             return;
         }
         for issuer in self.issuers.values() {
-            if issuer.keys.reload_if_touched() {
+            if issuer.keys.have_changed() {
                 self.generation.fetch_add(1, Ordering::AcqRel);
             }
         }
@@ -240,10 +267,44 @@ impl Issuer {
         ensure!(!entry.audience.is_empty(), "audience must not be empty");
         Ok(Self {
             audience: entry.audience,
-            keys: KeyFile::load(folder.join(entry.jwks))?,
+            keys: Keys::File(KeyFile::load(folder.join(entry.jwks))?),
             algorithms: entry.algorithms,
             roles: entry.roles,
         })
+    }
+
+    fn of_sessions(keys: SessionIssuer) -> Self {
+        Self {
+            audience: default_audience(),
+            keys: Keys::Sessions(keys),
+            algorithms: vec![Algorithm::EdDSA],
+            roles: vec![Role::User],
+        }
+    }
+}
+
+impl Keys {
+    fn find(&self, id: &str, algorithm: Algorithm) -> Option<DecodingKey> {
+        match self {
+            Self::File(file) => file.find(id, algorithm),
+            Self::Sessions(keys) => keys.find(id, algorithm),
+        }
+    }
+
+    /// Whether the keys changed since they were last looked at.
+    fn have_changed(&self) -> bool {
+        match self {
+            Self::File(file) => file.reload_if_touched(),
+            Self::Sessions(keys) => keys.have_changed(),
+        }
+    }
+
+    /// Looks for a key that is not known. Whether the keys changed.
+    fn reload_for_unknown_key(&self) -> Result<bool> {
+        match self {
+            Self::File(file) => Ok(file.reload_for_unknown_key()),
+            Self::Sessions(keys) => keys.look_for_unknown_key(),
+        }
     }
 }
 
@@ -260,7 +321,7 @@ fn caller(claims: OurClaims) -> Result<Caller> {
         Role::User | Role::Operator | Role::Service if claims.workspace.is_some() => {
             return Err(invalid("it names a workspace, which this role does not have"));
         }
-        Role::User => return client_user(&subject, claims.organization.as_deref()),
+        Role::User => return client_user(&subject, claims.organization.as_deref(), claims.sid, claims.act),
         Role::Operator => return Ok(Caller::Operator { subject }),
         Role::Service => return Ok(Caller::Service { name: subject }),
     };
@@ -276,15 +337,24 @@ fn caller(claims: OurClaims) -> Result<Caller> {
 }
 
 /// A client user goes by uids: its email and its organization's id may be somebody else's one day.
-fn client_user(subject: &str, organization: Option<&str>) -> Result<Caller> {
+fn client_user(
+    subject: &str,
+    organization: Option<&str>,
+    session: Option<String>,
+    actor: Option<Actor>,
+) -> Result<Caller> {
     let user = Uid::parse(subject).ok_or_else(|| invalid("its sub is no uid of a user"))?;
     let organization = organization.ok_or_else(|| invalid("it names no organization, which this role needs"))?;
     let organization = Uid::parse(organization).ok_or_else(|| invalid("its organization is no uid"))?;
+    let session = session.map(|sid| Uid::parse(&sid).ok_or_else(|| invalid("its sid is no uid of a session")));
+    let actor = actor.map(|actor| parse::line(&actor.sub, 1..=300));
     Ok(Caller::User {
         user,
         organization,
-        session: None,
-        actor: None,
+        session: session.transpose()?,
+        actor: actor
+            .transpose()
+            .map_err(|_| invalid("the sub of its act is not 1 to 300 printable characters"))?,
     })
 }
 

@@ -26,6 +26,10 @@ impl Tokens {
         let issuers = json!([{ "issuer": ISSUER, "jwks": "jwks.json", "algorithms": ["EdDSA"], "roles": roles }]);
         std::fs::write(folder.path().join("issuers.json"), issuers.to_string()).unwrap();
         std::fs::write(folder.path().join("secret.key"), rand::random::<[u8; 32]>()).unwrap();
+        std::fs::create_dir(folder.path().join("sessions")).unwrap();
+        SigningKey::generate()
+            .save(&folder.path().join("sessions/1.pem"))
+            .unwrap();
         Self { key, folder }
     }
 
@@ -37,6 +41,11 @@ impl Tokens {
     /// A file with a key for the servers that derive tokens.
     pub fn secret_key(&self) -> PathBuf {
         self.folder.path().join("secret.key")
+    }
+
+    /// A folder with a key that access tokens are signed with.
+    pub fn session_keys(&self) -> PathBuf {
+        self.folder.path().join("sessions")
     }
 
     /// The platform's operator.

@@ -115,6 +115,7 @@ impl World {
             config: config(&database.url, &tokens.issuers(), bench.telemetry.as_deref()),
             logos: logos.path().to_owned(),
             secret_key_file: tokens.secret_key(),
+            session_keys: tokens.session_keys(),
         };
         let running = Running::start(&service).await;
         let connections = bare::connect(running.address).await?;

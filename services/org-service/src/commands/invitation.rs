@@ -8,7 +8,7 @@ use crate::domain::invitation::{Invitation, Inviter, NewInvitation};
 use crate::domain::member::{Member, NewMember, Notification, Who};
 use crate::domain::organization::Organization;
 use crate::domain::password::PasswordHash;
-use crate::domain::user::{self, Email, NewUser};
+use crate::domain::user::{self, Email, NewUser, User};
 use crate::store;
 use crate::store::invitation::Term;
 use clientele_api::error::{ErrorReason, Invalid};
@@ -18,6 +18,7 @@ use clientele_api::org::invitation::State;
 use clientele_api::{Error, Micros, Result, Uid, Violations, org as api};
 use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
+use clientele_service::standing::{SignedIn, session_ended};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded};
 use std::collections::BTreeSet;
@@ -374,7 +375,12 @@ async fn require_inviter(tx: &Tx, scope: &Scope<OrganizationRef>, invitation: &I
     };
     let custom = store::role::of_grants(tx, scope, [&invitation.grants]).await?;
     let given = invitation.grants.effective(&custom);
-    let standing = store::standing::read(tx, scope.organization().uid, inviter).await?;
+    let who = SignedIn {
+        organization: scope.organization().uid,
+        user: inviter,
+        session: None,
+    };
+    let standing = store::standing::read(tx, who).await?;
     let still = standing.is_some_and(|standing| {
         let held = &standing.permissions;
         standing.require_access().is_ok() && held.holds(INVITE) && held.lacks(&given).is_none()
@@ -405,20 +411,27 @@ async fn who(
     };
     user.require_enabled()?;
     // The token proves that somebody reads the person's mail. To whom a password was given must know that.
-    let itself = scope
-        .signed_in_user()
-        .is_some_and(|signed_in| signed_in.user == user.uid);
-    if user.password.is_some() && !itself {
-        return Err(user.sign_in_required());
+    if user.password.is_some() {
+        require_itself(tx, scope, user).await?;
     }
     let changes = match password {
         Some(_) if user.password.is_some() => {
             return Err(Error::field("password", "must be empty, since you have one already"));
         }
-        Some(password) => vec![password::write(tx, scope, user, password).1],
+        Some(password) => password::write(tx, scope, user, password).await?.1,
         None => Vec::new(),
     };
     Ok((Who::User(user.uid), changes))
+}
+
+/// Refuses whoever does not call as this user, in a session that goes on.
+async fn require_itself(tx: &Tx, scope: &Scope<OrganizationRef>, user: &User) -> Result<()> {
+    let signed_in = scope.signed_in_user().filter(|signed_in| signed_in.user == user.uid);
+    let signed_in = signed_in.ok_or_else(|| user.sign_in_required())?;
+    match signed_in.session {
+        Some(session) if !store::session::is_open(tx, session, user.uid).await? => Err(session_ended()),
+        _ => Ok(()),
+    }
 }
 
 /// The invitation in a name, or in one that can't be.

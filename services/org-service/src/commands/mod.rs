@@ -10,6 +10,7 @@ pub mod member;
 pub mod organization;
 pub mod password;
 pub mod role;
+pub mod session;
 pub mod team;
 pub mod user;
 pub mod workspace;
@@ -17,6 +18,7 @@ pub mod workspace;
 use crate::domain::secret::SecretKey;
 use crate::store::logo::Logos;
 use clientele_service::standing::Standings;
+use clientele_service::token::SessionKeys;
 use clientele_store::{Journal, Reader};
 use password::Passwords;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ pub struct App {
     pub secret_key: SecretKey,
     /// What looks at passwords.
     pub passwords: Passwords,
+    /// What access tokens are signed with.
+    pub session_keys: SessionKeys,
     /// How many images are decoded at a time: each may take 256 MiB.
     pub decoders: Arc<Semaphore>,
 }

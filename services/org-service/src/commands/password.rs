@@ -1,9 +1,9 @@
 //! What can be done with passwords.
 
-use super::App;
 use super::attempts::{Account, Attempts, Source};
 use super::hashing::Lane;
 use super::user::user_id;
+use super::{App, session};
 use crate::domain::password::{Password, PasswordHash};
 use crate::domain::user::{Email, User};
 use crate::store;
@@ -160,8 +160,11 @@ pub async fn set(app: &App, scope: Scope<WorkspaceRef>, request: api::SetPasswor
             // Another one was set while this call was looking at it.
             return Err(wrong_old());
         }
-        let (message, change) = write(tx, &scope, &before, hash);
-        Ok(Recorded::change(message, change))
+        let (message, changes) = write(tx, &scope, &before, hash).await?;
+        Ok(Recorded {
+            changes,
+            ..Recorded::nothing(message)
+        })
     };
     let answer = app.journal.write(author, unit).await?;
     if !itself && !scope.validate_only() {
@@ -184,13 +187,22 @@ fn wrong_old() -> Error {
     Error::field("old_password", "must be the present password")
 }
 
-/// Writes the password of a user, in the unit that sets it: the one place for all ways to set one.
-pub(super) fn write<L>(tx: &Tx, scope: &Scope<L>, before: &User, password: PasswordHash) -> (api::User, Change) {
+/// Writes the password of a user, in the unit that sets it, and ends the sessions that were begun with the one before, but the one that
+/// calls: the one place for all ways to set one. The user's change comes first.
+pub(super) async fn write<L>(
+    tx: &Tx,
+    scope: &Scope<L>,
+    before: &User,
+    password: PasswordHash,
+) -> Result<(api::User, Vec<Change>)> {
+    store::user::lock_for_sessions(tx, &before.workspace, before.uid).await?;
     let after = before.set_password(password, Micros::now());
     store::user::update(tx, scope, before, &after);
     let message = api::User::from(&after);
     let change = Change::updated(&before.into(), &message, before.changed_fields(&after));
-    (message, change)
+    let mut changes = vec![change];
+    changes.extend(session::end_others(tx, scope, before.uid).await?);
+    Ok((message, changes))
 }
 
 /// Issues a token that resets a password. The answer has none yet, so that the journal, which remembers the answer, has none either.
@@ -254,8 +266,11 @@ pub async fn reset(
             .next();
         let before = before.filter(|user| user.is_reset_by(&request.token, Micros::now()));
         let before = before.ok_or_else(|| Error::not_found("Resource", request.name.as_str()))?;
-        let (message, change) = write(tx, &scope, &before, hash);
-        Ok(Recorded::change(message, change))
+        let (message, changes) = write(tx, &scope, &before, hash).await?;
+        Ok(Recorded {
+            changes,
+            ..Recorded::nothing(message)
+        })
     };
     let answer = app.journal.write(author, unit).await?;
     if !scope.validate_only() {

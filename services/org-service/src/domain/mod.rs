@@ -10,6 +10,7 @@ pub mod organization;
 pub mod password;
 pub mod role;
 pub mod secret;
+pub mod session;
 pub mod team;
 pub mod user;
 pub mod workspace;

@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq;
 
 /// How long after a token the next one can be issued.
 pub(super) const TOKEN_PAUSE: Duration = Duration::from_secs(60);
+/// What is signed with the key for refresh tokens begins with this: nothing that is signed for another purpose does.
+const REFRESH: &[u8] = b"refresh";
 
 /// The key that tokens are derived with. Tokens that were handed out outlive it.
 #[derive(Clone)]
@@ -39,6 +41,24 @@ impl SecretKey {
         let id = resource.0.as_bytes();
         let mac = self.0.clone().chain_update(id).chain_update(generation.to_be_bytes());
         URL_SAFE_NO_PAD.encode([id, &mac.finalize().into_bytes()[..]].concat())
+    }
+
+    /// The refresh token of this generation for a session. It says its generation, so that one that is too old is known for what it is.
+    pub fn refresh_token(&self, session: Uid, generation: i32) -> String {
+        let said = [&session.0.as_bytes()[..], &generation.to_be_bytes()].concat();
+        let mac = self.0.clone().chain_update(REFRESH).chain_update(&said);
+        URL_SAFE_NO_PAD.encode([&said[..], &mac.finalize().into_bytes()].concat())
+    }
+
+    /// The generation of a session's refresh token. None: it is none of this key's for the session.
+    pub fn generation_of(&self, session: Uid, token: &str) -> Option<i32> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (said, mac) = bytes.split_at_checked(20)?;
+        let (id, generation) = said.split_at(16);
+        let genuine = self.0.clone().chain_update(REFRESH).chain_update(said);
+        genuine.verify_slice(mac).ok()?; // in constant time
+        let generation = i32::from_be_bytes(generation.try_into().ok()?);
+        (id == session.0.as_bytes()).then_some(generation)
     }
 }
 
@@ -101,6 +121,29 @@ mod tests {
             String::new(),
         ] {
             assert!(!hash.is_of(&wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_says_its_generation() {
+        let key = SecretKey::new(&[7; 32]).unwrap();
+        let (ours, other) = (Uid::new(), Uid::new());
+        let token = key.refresh_token(ours, 3);
+        assert_eq!(key.generation_of(ours, &token), Some(3));
+        assert_eq!(key.generation_of(other, &token), None);
+        let mut forged = URL_SAFE_NO_PAD.decode(&token).unwrap();
+        forged[19] = 4; // the generation
+        let another_key = SecretKey::new(&[8; 32]).unwrap();
+        for wrong in [
+            URL_SAFE_NO_PAD.encode(&forged),
+            another_key.refresh_token(ours, 3),
+            key.token(ours, 3),
+            token[1..].to_owned(),
+            URL_SAFE_NO_PAD.encode([0; 20]),
+            "not base 64!".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(key.generation_of(ours, &wrong), None, "{wrong}");
         }
     }
 

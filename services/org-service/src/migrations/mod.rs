@@ -5,6 +5,7 @@ mod m20261124_000010_create_people;
 mod m20261124_000011_create_passwords;
 mod m20261124_000012_create_erasures;
 mod m20261124_000013_search_organizations;
+mod m20261124_000014_create_sessions;
 
 use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000011_create_passwords::Step),
             Box::new(m20261124_000012_create_erasures::Step),
             Box::new(m20261124_000013_search_organizations::Step),
+            Box::new(m20261124_000014_create_sessions::Step),
         ]
     }
 }

@@ -6,6 +6,7 @@ pub mod logo;
 pub mod member;
 pub mod organization;
 pub mod role;
+pub mod session;
 pub mod standing;
 pub mod team;
 pub mod user;

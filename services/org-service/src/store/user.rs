@@ -1,6 +1,7 @@
 //! Users in the database.
 
 use super::erasure::Erasure;
+use super::session;
 use crate::domain::password::{PasswordHash, Resets};
 use crate::domain::secret::TokenHash;
 use crate::domain::user::{Email, User, email_key, user_name};
@@ -120,6 +121,14 @@ pub async fn read(tx: &Tx, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<User
     row.map(User::from).ok_or_else(|| not_found(scope.workspace(), uid))
 }
 
+/// The user of a workspace with this uid, if there is one, in a unit that begins or ends sessions of it or changes its password: these
+/// go one after the other. Others may make it a member meanwhile.
+pub async fn lock_for_sessions(tx: &Tx, workspace: &WorkspaceRef, uid: Uid) -> Result<Option<User>> {
+    let row = in_workspace(workspace).filter(Column::Uid.eq(uid.0));
+    let row = row.lock(LockType::NoKeyUpdate).one(tx).await.map_err(db_error)?;
+    Ok(row.map(User::from))
+}
+
 /// The users of a workspace with these uids; those that it has. None of them is erased until the unit has ended, so that it can give
 /// them something.
 pub async fn read_all(tx: &Tx, workspace: &WorkspaceRef, uids: &[Uid]) -> Result<Vec<User>> {
@@ -177,12 +186,15 @@ pub fn withdraw(tx: &Tx, _erasure: &Erasure, users: &[User], now: Micros) {
         .col_expr(Column::PhotoUri, Expr::value(""))
         .col_expr(Column::Locale, Expr::value(""))
         .col_expr(Column::Disabled, Expr::value(true))
+        .col_expr(Column::PasswordHash, Expr::value(Option::<String>::None))
+        .col_expr(Column::ResetHash, Expr::value(Option::<Vec<u8>>::None))
         .filter(Column::Uid.is_in(users.iter().map(|user| user.uid.0)));
     tx.write(update.into_query(), CONSTRAINTS);
 }
 
 /// Deletes what is left of users, to whom no member refers any more, and everything else that is theirs.
 pub async fn erase(tx: &Tx, _erasure: &Erasure, users: &[Uid]) -> Result<()> {
+    session::erase(tx, users).await?;
     let delete = Entity::delete_many().filter(Column::Uid.is_in(users.iter().map(|uid| uid.0)));
     delete.exec(tx).await.map(drop).map_err(db_error)
 }

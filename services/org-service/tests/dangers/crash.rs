@@ -49,11 +49,13 @@ impl World {
 
     fn serve(&self, fail_points: &str) -> Process {
         let (issuers, secret_key) = (self.tokens.issuers(), self.tokens.secret_key());
+        let session_keys = self.tokens.session_keys();
         let settings = [
             ("--database", self.database.url.as_str()),
             ("--issuers", issuers.to_str().unwrap()),
             ("--logos", self.logos.path().to_str().unwrap()),
             ("--secret-key-file", secret_key.to_str().unwrap()),
+            ("--session-keys", session_keys.to_str().unwrap()),
         ];
         Process::serve(env!("CARGO_BIN_EXE_org-service"), &settings, fail_points)
     }

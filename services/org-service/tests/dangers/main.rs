@@ -67,6 +67,7 @@ impl World {
             config,
             logos: logos.path().to_owned(),
             secret_key_file: tokens.secret_key(),
+            session_keys: tokens.session_keys(),
         };
         let running = Running::start(&service).await;
         let options = Options {

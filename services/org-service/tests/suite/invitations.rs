@@ -1547,6 +1547,7 @@ fn program(world: &World, command: &str, arguments: &[&str]) -> Command {
         .arg(&config.issuers);
     program.arg("--logos").arg(&world.service.logos).args(arguments);
     program.arg("--secret-key-file").arg(&world.service.secret_key_file);
+    program.arg("--session-keys").arg(&world.service.session_keys);
     program
 }
 

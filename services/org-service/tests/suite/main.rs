@@ -14,6 +14,7 @@ mod organizations;
 mod permissions;
 mod roles;
 mod search;
+mod sessions;
 mod teams;
 mod users;
 mod walks;
@@ -60,6 +61,7 @@ impl World {
             config,
             logos: logos.path().to_owned(),
             secret_key_file: tokens.secret_key(),
+            session_keys: tokens.session_keys(),
         };
         let running = Running::start(&service).await;
         let world = Self {

@@ -3,6 +3,7 @@
 mod m20261124_000003_create_settings;
 
 use clientele_store::follow::CreateProjections;
+use clientele_store::follow::signing_keys::CreateSigningKeys;
 use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
 use sea_orm_migration::prelude::*;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateProjections),
             Box::new(m20261124_000003_create_settings::Step),
             Box::new(CreateJobs),
+            Box::new(CreateSigningKeys),
         ]
     }
 }

@@ -15,6 +15,32 @@ const RELOAD_EVERY: Duration = Duration::from_secs(1);
 /// Shorter RSA keys can be broken.
 const RSA_BYTES: usize = 2048 / 8;
 
+/// The keys of a set, as far as we can verify with them.
+#[derive(Debug, Default)]
+pub(super) struct KeySet {
+    text: String,
+    keys: Vec<Key>,
+}
+
+impl KeySet {
+    /// Reads a set of keys (RFC 7517).
+    pub(super) fn parse(text: String) -> Result<Self> {
+        let keys = parse(&text)?;
+        Ok(Self { text, keys })
+    }
+
+    /// The key with this id.
+    pub(super) fn find(&self, id: &str, algorithm: Algorithm) -> Option<DecodingKey> {
+        let found = self.keys.iter().find(|key| key.id == id && key.algorithm == algorithm);
+        found.map(|key| key.key.clone())
+    }
+
+    /// What it was read from.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// A JWKS file and the keys that it last had.
 #[derive(Debug)]
 pub(super) struct KeyFile {
@@ -26,8 +52,7 @@ pub(super) struct KeyFile {
 #[derive(Debug)]
 struct Read {
     modified: Option<SystemTime>,
-    text: String,
-    keys: Vec<Key>,
+    set: KeySet,
 }
 
 #[derive(Debug)]
@@ -41,18 +66,17 @@ impl KeyFile {
     pub(super) fn load(path: PathBuf) -> Result<Self> {
         let modified = modified(&path);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read the keys in {}", path.display()))?;
-        let keys = parse(&text).with_context(|| format!("the keys in {}", path.display()))?;
+        let set = KeySet::parse(text).with_context(|| format!("the keys in {}", path.display()))?;
         Ok(Self {
             path,
-            read: RwLock::new(Read { modified, text, keys }),
+            read: RwLock::new(Read { modified, set }),
             reloaded: Mutex::new(None),
         })
     }
 
     pub(super) fn find(&self, id: &str, algorithm: Algorithm) -> Option<DecodingKey> {
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-        let found = read.keys.iter().find(|key| key.id == id && key.algorithm == algorithm);
-        found.map(|key| key.key.clone())
+        read.set.find(id, algorithm)
     }
 
     /// Reads the file again if it was written since. Whether the keys changed.
@@ -83,18 +107,18 @@ impl KeyFile {
                 return false;
             }
         };
-        let keys = match parse(&text) {
-            Ok(keys) => keys,
+        let set = match KeySet::parse(text) {
+            Ok(set) => set,
             Err(error) => {
                 tracing::warn!(%path, error = format!("{error:#}"), "malformed keys of an issuer; the last ones stay in force");
                 return false;
             }
         };
         let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = read.text != text;
-        *read = Read { modified, text, keys };
+        let changed = read.set.text != set.text;
+        *read = Read { modified, set };
         if changed {
-            tracing::info!(%path, keys = read.keys.len(), "an issuer's keys changed");
+            tracing::info!(%path, keys = read.set.keys.len(), "an issuer's keys changed");
         }
         changed
     }

@@ -31,6 +31,10 @@ pub struct Claims {
     pub workspace: Option<String>,
     /// The uid of the bearer's organization; client users have one.
     pub organization: Option<String>,
+    /// The uid of a client user's session with us.
+    pub session: Option<String>,
+    /// Who logged in as the client user and really calls, as the journal names actors.
+    pub actor: Option<String>,
 }
 
 impl Claims {
@@ -43,6 +47,8 @@ impl Claims {
             role,
             workspace: None,
             organization: None,
+            session: None,
+            actor: None,
         }
     }
 
@@ -57,6 +63,20 @@ impl Claims {
     #[must_use]
     pub fn in_organization(mut self, organization: impl Into<String>) -> Self {
         self.organization = Some(organization.into());
+        self
+    }
+
+    /// In the session with this uid.
+    #[must_use]
+    pub fn in_session(mut self, session: impl Into<String>) -> Self {
+        self.session = Some(session.into());
+        self
+    }
+
+    /// Borne by somebody who logged in as the user.
+    #[must_use]
+    pub fn borne_by(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
         self
     }
 }
@@ -103,14 +123,19 @@ impl SigningKey {
 
     /// The public key as a set, as the issuers file wants it.
     pub fn jwks(&self) -> Value {
-        json!({ "keys": [{
+        json!({ "keys": [self.jwk()] })
+    }
+
+    /// The public key.
+    pub(super) fn jwk(&self) -> Value {
+        json!({
             "kty": "OKP",
             "crv": "Ed25519",
             "use": "sig",
             "alg": "EdDSA",
             "kid": self.id,
             "x": public(&self.key),
-        }] })
+        })
     }
 
     /// Signs a token that lives this long.
@@ -135,6 +160,12 @@ impl SigningKey {
         }
         if let Some(organization) = &claims.organization {
             body["clientele_organization"] = json!(organization);
+        }
+        if let Some(session) = &claims.session {
+            body["sid"] = json!(session);
+        }
+        if let Some(actor) = &claims.actor {
+            body["act"] = json!({ "sub": actor });
         }
         let encoded = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let message = format!("{}.{}", encoded(header), encoded(body));

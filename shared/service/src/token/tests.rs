@@ -1,6 +1,6 @@
 //! Which tokens are believed and which are not.
 
-use super::{Claims, Role, SigningKey, Verifier};
+use super::{Claims, FetchedKeys, Role, SESSIONS, SessionIssuer, SessionKeys, SigningKey, Verifier};
 use crate::caller::Caller;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,8 +42,12 @@ impl Issuer {
     }
 
     fn verifier(&self) -> Verifier {
-        Verifier::load(&self.issuers()).unwrap()
+        load(&self.issuers()).unwrap()
     }
+}
+
+fn load(issuers: &Path) -> anyhow::Result<Verifier> {
+    Verifier::load(issuers, SessionIssuer::Fetched(FetchedKeys::default()))
 }
 
 fn write(path: &Path, value: &Value) {
@@ -383,7 +387,7 @@ fn keys_of_all_kinds_verify_and_unusable_ones_are_passed_over() {
         &issuers,
         &json!([{ "issuer": "k", "jwks": "keys.json", "algorithms": ["EdDSA", "ES256", "RS256"], "roles": ["service"] }]),
     );
-    let verifier = Verifier::load(&issuers).unwrap();
+    let verifier = load(&issuers).unwrap();
     for token in [RS256, ES256] {
         assert_eq!(reason(&verifier, token), Ok(Caller::Service { name: "billing".into() }));
         let (rest, signature) = token.rsplit_once('.').unwrap();
@@ -402,7 +406,7 @@ fn keys_of_all_kinds_verify_and_unusable_ones_are_passed_over() {
         &issuers,
         &json!([{ "issuer": "k", "jwks": "keys.json", "algorithms": ["ES256"], "roles": ["service"] }]),
     );
-    let verifier = Verifier::load(&issuers).unwrap();
+    let verifier = load(&issuers).unwrap();
     assert!(reason(&verifier, ES256).is_ok());
     assert_eq!(
         reason(&verifier, RS256),
@@ -433,7 +437,7 @@ fn issuers_that_cannot_work_are_refused_at_the_start() {
         with("unknown", json!(1)),
     ] {
         write(&issuer.issuers(), &bad);
-        assert!(Verifier::load(&issuer.issuers()).is_err(), "{bad}");
+        assert!(load(&issuer.issuers()).is_err(), "{bad}");
     }
 }
 
@@ -443,3 +447,97 @@ const EC_X: &str = "pHnyYwXtlXVTPTu0HxecMSq39ijop-Vu8CxEV0Exx2Q";
 const EC_Y: &str = "QZP2Nq-u0mwVwCGQEx69IDNHLO_N-rbjVlXAmD12LN8";
 const RS256: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InIifQ.eyJpc3MiOiJrIiwiYXVkIjpbImNsaWVudGVsZSIsIngiXSwic3ViIjoiYmlsbGluZyIsImV4cCI6NDEwMjQ0NDgwMCwiY2xpZW50ZWxlX3JvbGUiOiJzZXJ2aWNlIn0.V5SVk4440MDvT4o8LmTslRfIPvF2W0j4DVSYUQwT55qOISQLNmFUH2vFUodldbGKSrCMs5bxjDUBQ_gDb3zTcytFzQCdNnriNI-oSBFTJvTn_N5Q12FYAiWoWLL_GR9vbkjpeDJAcspRiKio1qdbOqqDwjieS7qYV9xp0EYf0dabJSwWlsMZP_thV31fqSn14Ylzw_ZPl0XhqefNGm_BZ60BDouWZEalbmnV8KE5ALUWwIMeFtOabrL99WCFemjOSDTGb8__KqlV3uOhyVsTmxtunYACt35f8ZirKDTbw7MfPWi1_tH8rm-ju2epK8J_wm7EQRU68VZ3qLfx_sfUyA";
 const ES256: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImUifQ.eyJpc3MiOiJrIiwiYXVkIjpbImNsaWVudGVsZSIsIngiXSwic3ViIjoiYmlsbGluZyIsImV4cCI6NDEwMjQ0NDgwMCwiY2xpZW50ZWxlX3JvbGUiOiJzZXJ2aWNlIn0.VLyqblwhzLS2caI8NrXC8S2_ee06ok7rFDwsFiOaNDcVniGjwA16D9mhO4qtGGRIqKePSfKcm6UQ0fyTzuJe7A";
+
+/// The token of a session with its actor, by this key.
+fn of_session(key: &SigningKey, user: Uid, organization: Uid, session: Uid) -> String {
+    let claims = Claims::new(SESSIONS, user.to_string(), Role::User)
+        .in_organization(organization.to_string())
+        .in_session(session.to_string())
+        .borne_by("staff/ann");
+    key.mint(&claims, HOUR)
+}
+
+#[test]
+fn a_session_is_proven_by_the_keys_of_org_service() {
+    let issuer = Issuer::new();
+    let keys = SessionKeys::open(keys_folder(&issuer).as_path()).unwrap();
+    let (user, organization, session) = (Uid::new(), Uid::new(), Uid::new());
+    let token = of_session(&keys.signing(), user, organization, session);
+    let caller = Caller::User {
+        user,
+        organization,
+        session: Some(session),
+        actor: Some("staff/ann".to_owned()),
+    };
+    let own = Verifier::load(&issuer.issuers(), SessionIssuer::Own(keys.clone())).unwrap();
+    assert_eq!(reason(&own, &token), Ok(caller.clone()));
+    assert_eq!(
+        (caller.actor().as_str(), caller.acting_for()),
+        ("staff/ann", Some(format!("users/{user}")))
+    );
+
+    let fetched = FetchedKeys::default();
+    let other = Verifier::load(&issuer.issuers(), SessionIssuer::Fetched(fetched.clone())).unwrap();
+    assert_eq!(
+        reason(&other, &token),
+        Err(ErrorReason::NotCaughtUp),
+        "org-service is asked"
+    );
+    fetched.note_fetched();
+    assert_eq!(reason(&other, &token), Err(TokenInvalid), "it has just been asked");
+    assert!(fetched.replace(keys.jwks()).unwrap() && !fetched.replace(keys.jwks()).unwrap());
+    assert_eq!(reason(&other, &token), Ok(caller));
+    assert!(fetched.replace("no set".to_owned()).is_err());
+    // A key that is gone proves nothing any more, remembered or not.
+    assert!(fetched.replace(SigningKey::generate().jwks().to_string()).unwrap());
+    until_refused(&other, &token);
+}
+
+/// Waits until the keys are looked at again, at most once per second.
+fn until_refused(verifier: &Verifier, token: &str) {
+    let begin = std::time::Instant::now();
+    while reason(verifier, token).is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "still accepted");
+        std::thread::yield_now();
+    }
+}
+
+fn keys_folder(issuer: &Issuer) -> PathBuf {
+    let folder = issuer.folder.path().join("sessions");
+    std::fs::create_dir(&folder).unwrap();
+    SigningKey::generate().save(&folder.join("1.pem")).unwrap();
+    folder
+}
+
+#[test]
+fn sessions_are_of_client_users_only_and_no_other_issuer_has_their_name() {
+    let issuer = Issuer::new();
+    let keys = SessionKeys::open(keys_folder(&issuer).as_path()).unwrap();
+    let verifier = Verifier::load(&issuer.issuers(), SessionIssuer::Own(keys.clone())).unwrap();
+    let operator = keys
+        .signing()
+        .mint(&Claims::new(SESSIONS, "olga", Role::Operator), HOUR);
+    assert_eq!(reason(&verifier, &operator), Err(TokenInvalid));
+    let foreign = of_session(&issuer.key, Uid::new(), Uid::new(), Uid::new());
+    assert_eq!(reason(&verifier, &foreign), Err(TokenInvalid));
+    for (claim, bad) in [
+        ("sid", json!("no uid")),
+        ("act", json!({ "sub": "" })),
+        ("act", json!("staff/ann")),
+    ] {
+        let mut claims = Claims::new(SESSIONS, Uid::new().to_string(), Role::User);
+        claims.organization = Some(Uid::new().to_string());
+        match claim {
+            "sid" => claims.session = bad.as_str().map(str::to_owned),
+            _ => claims.actor = bad["sub"].as_str().map(str::to_owned).or(Some("a\nb".to_owned())),
+        }
+        assert_eq!(
+            reason(&verifier, &keys.signing().mint(&claims, HOUR)),
+            Err(TokenInvalid),
+            "{claim} {bad}"
+        );
+    }
+    let entry = json!({ "issuer": SESSIONS, "jwks": "keys.json", "algorithms": ["EdDSA"], "roles": ["owner"] });
+    write(&issuer.issuers(), &json!([entry]));
+    assert!(load(&issuer.issuers()).is_err());
+}

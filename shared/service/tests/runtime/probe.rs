@@ -11,7 +11,7 @@ use clientele_service::config::Config;
 use clientele_service::layers::TraceContext;
 use clientele_service::server::Server;
 use clientele_service::status::status;
-use clientele_service::token::{Claims, Role, SigningKey, Verifier};
+use clientele_service::token::{Claims, FetchedKeys, Role, SessionIssuer, SigningKey, Verifier};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ impl Probe {
         std::fs::write(folder.path().join("keys.json"), key.jwks().to_string()).unwrap();
         let roles = r#"[{"issuer":"main","jwks":"keys.json","algorithms":["EdDSA"],"roles":["operator"]}]"#;
         std::fs::write(&issuers, roles).unwrap();
-        let verifier = Arc::new(Verifier::load(&issuers).unwrap());
+        let verifier = Arc::new(Verifier::load(&issuers, SessionIssuer::Fetched(FetchedKeys::default())).unwrap());
 
         let mut config = Config::new("sqlite://unused", issuers);
         change(&mut config);

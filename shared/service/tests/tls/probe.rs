@@ -8,6 +8,7 @@ use clientele_api::journal::{Checkpoint, ListEntriesRequest, ListEntriesResponse
 use clientele_service::config::Config;
 use clientele_service::server::Server;
 use clientele_service::tls::ServerTls;
+use clientele_service::token::{FetchedKeys, SessionIssuer, Verifier};
 use clientele_testkit::Tokens;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -57,7 +58,9 @@ impl Probe {
         let server = Server {
             name: "probe",
             settings: config.effective(),
-            verifier: Arc::new(clientele_service::token::Verifier::load(&config.issuers).unwrap()),
+            verifier: Arc::new(
+                Verifier::load(&config.issuers, SessionIssuer::Fetched(FetchedKeys::default())).unwrap(),
+            ),
             config,
             routes: Routes::new(JournalServiceServer::new(journal)),
             services: vec!["clientele.journal.v1.JournalService"],

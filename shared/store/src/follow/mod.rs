@@ -7,6 +7,7 @@ mod client;
 mod metrics;
 pub mod parked;
 mod projection;
+pub mod signing_keys;
 pub mod state;
 
 pub use client::{Follower, Peer};

@@ -45,6 +45,7 @@ impl World {
             config: config(0),
             logos: logos.path().to_owned(),
             secret_key_file: tokens.secret_key(),
+            session_keys: tokens.session_keys(),
         })
         .await;
         let follow = |service| OrgPeer::new(format!("http://{}", org.address), tokens.service_file(service));
