@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::Service;
+use tracing::Span;
 
 /// Puts the [`Caller`] into the extensions of the request. Only health, reflection and public methods need none.
 #[derive(Debug, Clone)]
@@ -33,6 +34,18 @@ impl<S> Authenticate<S> {
 
     fn prove(&self, headers: &HeaderMap) -> Result<(Caller, ProofExpiry)> {
         self.verifier.verify(bearer(headers)?)
+    }
+}
+
+/// Names who calls in the span of the call, if it has one.
+fn name(caller: &Caller) {
+    let span = Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    span.record("enduser.id", caller.actor());
+    if let Some(user) = caller.acting_for() {
+        span.record("clientele.acting_for", user);
     }
 }
 
@@ -74,6 +87,7 @@ where
         match self.caller(Route::of_request(&request), request.headers()) {
             Ok(proven) => {
                 if let Some((caller, expiry)) = proven {
+                    name(&caller);
                     request.extensions_mut().insert(caller);
                     request.extensions_mut().insert(expiry);
                 }

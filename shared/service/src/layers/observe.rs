@@ -82,6 +82,8 @@ impl Observer {
             rpc.system.name = "grpc",
             rpc.method = route.name(),
             rpc.response.status_code = tracing::field::Empty,
+            enduser.id = tracing::field::Empty,
+            clientele.acting_for = tracing::field::Empty,
         );
         if let Some(caller) = caller
             && let Err(error) = span.set_parent(remote(caller))

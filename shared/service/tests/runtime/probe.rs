@@ -50,7 +50,7 @@ impl Probe {
         let issuers = folder.path().join("issuers.json");
         let key = SigningKey::generate();
         std::fs::write(folder.path().join("keys.json"), key.jwks().to_string()).unwrap();
-        let roles = r#"[{"issuer":"main","jwks":"keys.json","algorithms":["EdDSA"],"roles":["operator"]}]"#;
+        let roles = r#"[{"issuer":"main","jwks":"keys.json","algorithms":["EdDSA"],"roles":["operator","user"]}]"#;
         std::fs::write(&issuers, roles).unwrap();
         let verifier = Arc::new(Verifier::load(&issuers, SessionIssuer::Fetched(FetchedKeys::default())).unwrap());
 
@@ -91,9 +91,12 @@ impl Probe {
 
     /// A call by an operator.
     pub(crate) fn call(&self, path: &'static str, body: Bytes) -> Call {
-        let token = self
-            .key
-            .mint(&Claims::new("main", "ann", Role::Operator), Duration::from_secs(60));
+        self.call_as(&Claims::new("main", "ann", Role::Operator), path, body)
+    }
+
+    /// A call by somebody.
+    pub(crate) fn call_as(&self, claims: &Claims, path: &'static str, body: Bytes) -> Call {
+        let token = self.key.mint(claims, Duration::from_secs(60));
         Call::new(self.address, path, body).header("authorization", &format!("Bearer {token}"))
     }
 

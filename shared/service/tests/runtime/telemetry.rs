@@ -5,6 +5,7 @@ use crate::{HEALTH_CHECK, REFLECTION, check};
 use clientele_api::journal::ListEntriesRequest;
 use clientele_service::config::Config;
 use clientele_service::telemetry::Telemetry;
+use clientele_service::token::{Claims, Role};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -103,6 +104,15 @@ async fn sampled_calls_and_the_durations_of_all_arrive_at_the_collector() {
         .header("traceparent", &parent("00"))
         .send()
         .await;
+    let user = "019b0000-0000-7000-8000-000000000001";
+    let logged_in = Claims::new("main", user, Role::User)
+        .in_organization("019b0000-0000-7000-8000-000000000002")
+        .borne_by("staff/sam");
+    probe
+        .call_as(&logged_in, LIST, list("span"))
+        .header("traceparent", &parent("01"))
+        .send()
+        .await;
     probe.call(LIST, list("span")).send().await;
     probe.call("/clientele.none.v1.None/None", list("")).send().await;
     for path in [HEALTH_CHECK, REFLECTION] {
@@ -126,7 +136,7 @@ async fn sampled_calls_and_the_durations_of_all_arrive_at_the_collector() {
     let (inner, calls): (Vec<&Span>, Vec<&Span>) = spans.iter().partition(|span| span.name == "inner");
     assert_eq!(
         (calls.len(), inner.len()),
-        (2, 1),
+        (3, 2),
         "only what is sampled, no health, no reflection, and no span of the exporter: {spans:#?}"
     );
     for span in &calls {
@@ -144,7 +154,21 @@ async fn sampled_calls_and_the_durations_of_all_arrive_at_the_collector() {
         .map(|span| attribute(&span.attributes, "rpc.response.status_code"))
         .collect::<Vec<_>>();
     codes.sort();
-    assert_eq!(codes, ["INTERNAL", "OK"]);
+    assert_eq!(codes, ["INTERNAL", "OK", "OK"]);
+    let mut callers = calls
+        .iter()
+        .map(|span| ["enduser.id", "clientele.acting_for"].map(|key| attribute(&span.attributes, key)))
+        .collect::<Vec<_>>();
+    callers.sort();
+    let nobody = "clientele.acting_for: None".to_owned();
+    assert_eq!(
+        callers,
+        [
+            ["operators/ann".to_owned(), nobody.clone()],
+            ["operators/ann".to_owned(), nobody],
+            ["staff/sam".to_owned(), format!("users/{user}")]
+        ]
+    );
     assert!(calls.iter().any(|span| span.span_id == inner[0].parent_span_id));
 
     let metrics = std::mem::take(&mut *collector.metrics.lock().unwrap());
