@@ -13,6 +13,7 @@ use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
 use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
+use clientele_service::standing;
 use clientele_store::follow;
 use clientele_store::names::Tables;
 use commands::App;
@@ -39,6 +40,7 @@ impl Service for AssignmentService {
         snapshots::<store::agent::Entity>,
         snapshots::<store::assignment::Entity>,
     ];
+    const STANDING: Option<standing::Load> = Some(standing::followed);
     type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {

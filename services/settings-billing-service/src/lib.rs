@@ -12,6 +12,7 @@ use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
 use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
+use clientele_service::standing;
 use clientele_store::follow;
 use clientele_store::names::Tables;
 use commands::App;
@@ -37,6 +38,7 @@ impl Service for SettingsBillingService {
         snapshots::<store::settings::workspaces::Entity>,
         snapshots::<store::settings::organizations::Entity>,
     ];
+    const STANDING: Option<standing::Load> = Some(standing::followed);
     type Migrator = migrations::Migrator;
 
     fn config(&self) -> &Config {

@@ -1,11 +1,13 @@
 //! What client users may do in their organizations: known by the service, never said by a token, so that it holds at once.
 
 use clientele_api::error::ErrorReason;
-use clientele_api::org::AccessDenial;
+use clientele_api::org::{AccessDenial, member, organization};
 use clientele_api::permission::Effective;
 use clientele_api::{Error, Result, Uid};
+use clientele_store::follow;
 use clientele_store::memory::Memory;
 use clientele_store::{Answer, Journal, Reader, Revision};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -35,6 +37,70 @@ pub struct Standing {
 
 /// Reads the standing of a user. None: it never was a member.
 pub type Load = fn(Reader, SignedIn) -> BoxFuture<'static, Result<Answer<Option<Standing>>>>;
+
+/// Reads the standing of a user from what was heard of org-service: for the services that follow it.
+pub fn followed(reader: Reader, who: SignedIn) -> BoxFuture<'static, Result<Answer<Option<Standing>>>> {
+    async move {
+        let found = follow::standing::get(&reader, who.organization, who.user, who.session).await?;
+        Ok(found.map(|known| known.map(Standing::from)))
+    }
+    .boxed()
+}
+
+impl From<follow::standing::Known> for Standing {
+    fn from(known: follow::standing::Known) -> Self {
+        let facts = Facts {
+            organization: known.organization,
+            client_access_enabled: known.client_access_enabled,
+            user_disabled: known.user_disabled,
+            member: known.member,
+        };
+        Self {
+            workspace: known.workspace,
+            session_ended: known.session_ended,
+            denial: facts.denial(),
+            permissions: known.permissions,
+        }
+    }
+}
+
+/// What decides whether a user may do anything at all in an organization.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// The state of the organization. Unspecified: one that this version does not know.
+    pub organization: organization::State,
+    /// Whether the organization's users may sign in.
+    pub client_access_enabled: bool,
+    /// Whether the person may use nothing.
+    pub user_disabled: bool,
+    /// The number of `Member.State`.
+    pub member: i32,
+}
+
+impl Facts {
+    /// Why the user may do nothing: the one place that says so. The organization is looked at first: what is wrong with it is wrong for
+    /// all. In a state of a newer version nobody may do anything, whatever else it is.
+    pub fn denial(self) -> AccessDenial {
+        match self.organization {
+            organization::State::Active => {}
+            organization::State::Deleted => return AccessDenial::OrganizationDeleted,
+            organization::State::Suspended | organization::State::Unspecified => {
+                return AccessDenial::OrganizationSuspended;
+            }
+        }
+        if !self.client_access_enabled {
+            return AccessDenial::AccessOff;
+        }
+        if self.user_disabled {
+            return AccessDenial::UserDisabled;
+        }
+        match member::State::try_from(self.member) {
+            Ok(member::State::Active) => AccessDenial::Unspecified,
+            Ok(member::State::Suspended) => AccessDenial::MemberSuspended,
+            _ => AccessDenial::MemberRemoved,
+        }
+    }
+}
 
 /// How many standings are remembered: some 2 KiB each.
 const REMEMBERED: u64 = 50_000;

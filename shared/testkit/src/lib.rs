@@ -10,6 +10,7 @@
 )]
 
 mod calls;
+mod client_user;
 mod crash;
 mod database;
 mod org_feed;
@@ -23,9 +24,10 @@ mod until;
 mod walk;
 
 pub use calls::{Caller, Calls, reason};
+pub use client_user::{ClientUser, shut_out_and_let_in};
 pub use crash::repeat_what_died;
 pub use database::{Database, Engine, on_both_engines};
-pub use org_feed::OrgFeed;
+pub use org_feed::{Counted, OrgFeed};
 pub use patience::patiently;
 pub use process::Process;
 pub use proxy::Proxy;

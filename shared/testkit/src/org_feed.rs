@@ -8,7 +8,8 @@ use clientele_api::journal::{
     Change, ChangeKind, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
 };
 use clientele_api::org::organization::State;
-use clientele_api::org::{Organization, OrganizationLimits, Workspace};
+use clientele_api::org::{Member, Organization, OrganizationLimits, Role, Session, User, Workspace};
+use clientele_api::request::Resource;
 use clientele_api::{Error, Micros, Uid};
 use futures::Stream;
 use std::collections::BTreeMap;
@@ -120,17 +121,29 @@ impl OrgFeed {
 
     /// Tells a change of something in a workspace, whatever it is.
     pub fn tell(&self, workspace_uid: &str, change: Change) {
+        self.tell_all(workspace_uid, "", vec![change]);
+    }
+
+    /// Tells changes that one mutation made in a workspace, or in an organization unless that is empty.
+    pub fn tell_all(&self, workspace_uid: &str, organization_uid: &str, changes: Vec<Change>) {
         self.told.send_modify(|told| {
             let cursor = format!("{}.0.{}", told.epoch, told.entries.len() + 1);
             let time = Some(Micros::now().into());
             let entry = Entry {
                 cursor,
                 workspace_uid: workspace_uid.to_owned(),
+                organization_uid: organization_uid.to_owned(),
                 time,
-                changes: vec![change],
+                changes,
                 ..Default::default()
             };
-            told.newest.insert(entry.changes[0].uid.clone(), entry.clone());
+            for change in &entry.changes {
+                let alone = Entry {
+                    changes: vec![change.clone()],
+                    ..entry.clone()
+                };
+                told.newest.insert(change.uid.clone(), alone);
+            }
             told.entries.push(entry);
         });
     }
@@ -179,6 +192,50 @@ impl OrgFeed {
                 .filter_map(|(uid, entry)| Some((uid, kept(&entry)?)))
                 .collect();
         });
+    }
+}
+
+/// A resource whose changes are counted.
+pub trait Counted: Resource + Clone {
+    /// The count.
+    fn version_mut(&mut self) -> &mut i64;
+
+    /// Changes it; answers the change as the journal tells it.
+    fn change(&mut self, change: impl FnOnce(&mut Self)) -> Change {
+        let before = self.clone();
+        change(self);
+        *self.version_mut() += 1;
+        Change::updated(&before, self, Vec::new())
+    }
+}
+
+impl Counted for Organization {
+    fn version_mut(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
+impl Counted for User {
+    fn version_mut(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
+impl Counted for Member {
+    fn version_mut(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
+impl Counted for Role {
+    fn version_mut(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
+impl Counted for Session {
+    fn version_mut(&mut self) -> &mut i64 {
+        &mut self.version
     }
 }
 

@@ -6,6 +6,7 @@ mod access;
 mod agents;
 mod assignments;
 mod bad_input;
+mod client_users;
 mod conventions;
 mod following;
 mod journal;

@@ -4,11 +4,11 @@ use super::{Texts, member, organization, role, session, user};
 use crate::domain::grants::{CustomRoles, Grants};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::AccessDenial;
-use clientele_api::org::member::State;
+use clientele_api::org::organization::State;
 use clientele_api::permission::Effective;
 use clientele_api::{Error, Result, Uid, org as api};
 use clientele_service::scope::Scope;
-use clientele_service::standing::{SignedIn, Standing};
+use clientele_service::standing::{Facts, SignedIn, Standing};
 use clientele_store::connect::db_error;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Reader};
@@ -218,23 +218,20 @@ impl Row {
         }
     }
 
-    /// The organization is looked at first: what is wrong with it is wrong for all.
     fn denial(&self) -> AccessDenial {
-        if self.delete_time.is_some() {
-            AccessDenial::OrganizationDeleted
+        let organization = if self.delete_time.is_some() {
+            State::Deleted
         } else if self.suspend_time.is_some() {
-            AccessDenial::OrganizationSuspended
-        } else if !self.client_access_enabled {
-            AccessDenial::AccessOff
-        } else if self.disabled {
-            AccessDenial::UserDisabled
+            State::Suspended
         } else {
-            match State::try_from(self.state) {
-                Ok(State::Active) => AccessDenial::Unspecified,
-                Ok(State::Suspended) => AccessDenial::MemberSuspended,
-                // A state of a newer version may do nothing, whatever else it is.
-                _ => AccessDenial::MemberRemoved,
-            }
-        }
+            State::Active
+        };
+        let facts = Facts {
+            organization,
+            client_access_enabled: self.client_access_enabled,
+            user_disabled: self.disabled,
+            member: self.state,
+        };
+        facts.denial()
     }
 }

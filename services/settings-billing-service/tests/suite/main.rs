@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod client_users;
 mod conflicts;
 mod conventions;
 mod crash;

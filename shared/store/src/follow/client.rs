@@ -29,6 +29,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// At most this many entries in one transaction.
 const BATCH: usize = 200;
+/// With so many changes a transaction is full, however few entries they are.
+const FULL: usize = 1_000;
 /// A stream that is silent this long is dead: checkpoints come every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(40);
 /// A message holds a whole mutation; what the peer could write, this must be able to read.
@@ -124,6 +126,7 @@ impl Follower {
             at = self.begin_anew(at).await?;
         }
         let mut entries: Vec<Entry> = Vec::new();
+        let mut changes = 0;
         loop {
             let item = match timeout(SILENCE, stream.message()).await {
                 Ok(Ok(Some(response))) => response.item,
@@ -134,9 +137,11 @@ impl Follower {
             self.metrics.hear();
             match item {
                 Some(Item::Entry(entry)) => {
+                    changes += entry.changes.len();
                     entries.push(entry);
-                    if entries.len() == BATCH {
+                    if entries.len() == BATCH || changes >= FULL {
                         at = self.apply_entries(at, std::mem::take(&mut entries)).await?;
+                        changes = 0;
                         stored = Instant::now();
                     }
                 }
@@ -150,6 +155,7 @@ impl Follower {
                         continue;
                     }
                     at = self.apply_checkpoint(at, std::mem::take(&mut entries), cursor).await?;
+                    changes = 0;
                     stored = Instant::now();
                 }
                 None => {} // of a newer version of the API
@@ -170,10 +176,9 @@ impl Follower {
             Some(cursor) => Start::Cursor(cursor.to_string()),
             None => Start::InitialState(InitialState {}),
         };
-        let types = projection::TYPES.iter().map(|&name| name.to_owned()).collect();
         let mut request = Request::new(WatchRequest {
             start: Some(start),
-            types,
+            types: projection::types(),
             parent: String::new(),
         });
         request.metadata_mut().insert("authorization", bearer);
@@ -305,8 +310,9 @@ impl Follower {
             bootstrap: refused.bootstrap + 1,
             ..refused.clone()
         };
+        let service = self.peer.service.to_owned();
         let unit = async move |tx: &Tx| {
-            if state::read(tx, &refused.service).await? == refused {
+            if state::read(tx, &service).await? == refused {
                 move_cursor(tx, &refused, &next);
             }
             Ok(())

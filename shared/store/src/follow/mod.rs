@@ -11,7 +11,10 @@ pub mod signing_keys;
 pub mod state;
 
 pub use client::{Follower, Peer};
-pub use projection::{CreateProjections, NAMES, OrganizationProjection, organization, organizations, workspaces};
+pub use projection::{
+    CreatePeopleProjections, CreateProjections, NAMES, OrganizationProjection, members, organization, organizations,
+    roles, sessions, standing, users, workspaces,
+};
 pub(crate) use state::{cursor_of, stored as stored_cursor};
 
 use crate::connect::Db;

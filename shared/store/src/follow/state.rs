@@ -1,5 +1,6 @@
 //! Where a follower stands.
 
+use super::projection::GENERATION;
 use crate::connect::{Db, db_error};
 use crate::cursor::{Cursor, WatchCursor};
 use clientele_api::Result;
@@ -9,7 +10,7 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "follow_cursors")]
 pub struct Model {
-    /// The service.
+    /// The service, and the generation of what is kept of it, as in `org/2`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub service: String,
     /// The text of a cursor: of a checkpoint, or of a snapshot while everything is read anew. NULL: nothing is known yet.
@@ -47,14 +48,19 @@ impl Model {
     }
 }
 
-/// The row of a service; before the first time, an empty one.
+/// The row of a service; before the first time, an empty one, whose number is above all of those that know less.
 pub(super) async fn read(on: &impl ConnectionTrait, service: &str) -> Result<Model> {
-    let row = Entity::find_by_id(service).one(on).await.map_err(db_error)?;
-    Ok(row.unwrap_or_else(|| Model {
-        service: service.to_owned(),
+    let key = key(service);
+    let row = Entity::find_by_id(key.clone()).one(on).await.map_err(db_error)?;
+    Ok(row.unwrap_or(Model {
+        service: key,
         cursor: None,
-        bootstrap: 0,
+        bootstrap: i64::from(GENERATION) << 32,
     }))
+}
+
+fn key(service: &str) -> String {
+    format!("{service}/{GENERATION}")
 }
 
 /// The checkpoint up to which a service is known here. None: not yet, or everything is being read anew.
@@ -64,5 +70,6 @@ pub(crate) async fn stored(db: &Db, service: &str) -> Result<Option<Cursor>> {
 
 /// A scalar subquery for that checkpoint's text.
 pub(crate) fn cursor_of(service: &'static str) -> String {
-    format!("(SELECT cursor FROM follow_cursors WHERE service = '{service}')")
+    let key = key(service);
+    format!("(SELECT cursor FROM follow_cursors WHERE service = '{key}')")
 }
