@@ -3,10 +3,10 @@
 use crate::calls::{Caller, Calls, reason};
 use crate::org_feed::{Counted, OrgFeed};
 use crate::tokens::Tokens;
-use clientele_api::Uid;
 use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::org::organization::State;
-use clientele_api::org::{Member, Organization, Role, User, member, user};
+use clientele_api::org::{Member, Organization, Role, Session, User, member, session, user};
+use clientele_api::{Micros, Uid};
 use serde_json::{Value, json};
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -52,24 +52,7 @@ impl ClientUser {
     }
 
     fn holding(feed: &OrgFeed, workspace: Uid, organization: &Organization, roles: Vec<String>, role: Role) -> Self {
-        let (within, _) = organization.name.split_once("/organizations/").unwrap();
-        let uid = Uid::new().to_string();
-        let user = User {
-            name: format!("{within}/users/{uid}"),
-            uid: uid.clone(),
-            version: 1,
-            email: Some(format!("{uid}@example.com")),
-            state: user::State::Active.into(),
-            ..User::default()
-        };
-        let member = Member {
-            name: format!("{}/members/{uid}", organization.name),
-            uid: Uid::new().to_string(),
-            version: 1,
-            roles,
-            state: member::State::Active.into(),
-            ..Member::default()
-        };
+        let (user, member) = person(organization, roles);
         let created = Self {
             feed: feed.clone(),
             workspace,
@@ -82,9 +65,47 @@ impl ClientUser {
         created
     }
 
+    /// Another person and its membership of the organization with the same roles, of whom nothing is told yet.
+    pub fn another(&self) -> (User, Member) {
+        person(&self.organization, self.member.roles.clone())
+    }
+
     /// The user with its token.
     pub fn caller(&self, tokens: &Tokens) -> Caller {
         Caller::with(tokens.user(&self.user.uid, &self.organization.uid))
+    }
+
+    /// The user with a token of a session.
+    pub fn caller_in(&self, tokens: &Tokens, session: &Session) -> Caller {
+        Caller::with(tokens.user_in_session(&self.user.uid, &self.organization.uid, &session.uid))
+    }
+
+    /// Tells that the user signed in.
+    pub fn sign_in(&self) -> Session {
+        let (within, _) = self.user.name.split_once("/users/").unwrap();
+        let uid = Uid::new().to_string();
+        let session = Session {
+            name: format!("{within}/sessions/{uid}"),
+            uid,
+            version: 1,
+            update_time: Some(Micros::now().into()),
+            user: self.user.name.clone(),
+            organization: self.organization.name.clone(),
+            organization_uid: self.organization.uid.clone(),
+            state: session::State::Active.into(),
+            ..Session::default()
+        };
+        self.tell(vec![Change::created(&session)]);
+        session
+    }
+
+    /// Tells that a session was ended.
+    pub fn revoke(&self, session: &mut Session) {
+        let change = session.change(|session| {
+            session.set_state(session::State::Revoked);
+            session.update_time = Some(Micros::now().into());
+        });
+        self.tell(vec![change]);
     }
 
     /// Tells of changes in the organization.
@@ -150,6 +171,29 @@ impl ClientUser {
         };
         self.tell(vec![purged(&trace)]);
     }
+}
+
+/// A person, and its membership of an organization.
+fn person(organization: &Organization, roles: Vec<String>) -> (User, Member) {
+    let (within, _) = organization.name.split_once("/organizations/").unwrap();
+    let uid = Uid::new().to_string();
+    let user = User {
+        name: format!("{within}/users/{uid}"),
+        uid: uid.clone(),
+        version: 1,
+        email: Some(format!("{uid}@example.com")),
+        state: user::State::Active.into(),
+        ..User::default()
+    };
+    let member = Member {
+        name: format!("{}/members/{uid}", organization.name),
+        uid: Uid::new().to_string(),
+        version: 1,
+        roles,
+        state: member::State::Active.into(),
+        ..Member::default()
+    };
+    (user, member)
 }
 
 fn purged<R: Counted>(trace: &R) -> Change {
@@ -264,6 +308,43 @@ pub async fn shut_out_and_let_in(calls: &Calls, tokens: &Tokens, it: &mut Client
     // The trace of a person that is gone is no person, nor is there one for its membership.
     it.purge_user();
     who.gets("ACCESS_DENIED MEMBER_REMOVED").await;
+}
+
+/// Tells that sessions of a client user end: their tokens are refused from then on, those of others not.
+pub async fn end_sessions(calls: &Calls, tokens: &Tokens, it: &ClientUser) {
+    let mut sessions = [it.sign_in(), it.sign_in()];
+    let who = |session: &Session| Access {
+        calls: calls.clone(),
+        feed: it.feed.clone(),
+        caller: it.caller_in(tokens, session),
+        organization: it.organization.name.clone(),
+        open: None,
+    };
+    let [one, two] = [who(&sessions[0]), who(&sessions[1])];
+    one.gets("OK").await;
+    two.gets("OK").await;
+    it.revoke(&mut sessions[0]);
+    one.gets("SESSION_ENDED").await;
+    two.gets("OK").await;
+    // What is told late, and that nothing is left of it, bring no session back.
+    let begun = Session {
+        version: 1,
+        state: session::State::Active.into(),
+        ..sessions[0].clone()
+    };
+    it.tell(vec![Change::created(&begun)]);
+    one.gets("SESSION_ENDED").await;
+    for session in &sessions {
+        let trace = Session {
+            name: session.name.clone(),
+            uid: session.uid.clone(),
+            version: session.version + 1,
+            ..Session::default()
+        };
+        it.tell(vec![purged(&trace)]);
+    }
+    one.gets("SESSION_ENDED").await;
+    two.gets("SESSION_ENDED").await;
 }
 
 /// A client user who calls.

@@ -91,6 +91,12 @@ impl Tokens {
         self.key.mint(&claims, HOUR)
     }
 
+    /// A client user in an organization and in a session; all by uid.
+    pub fn user_in_session(&self, user: &str, organization: &str, session: &str) -> String {
+        let claims = Claims::new(ISSUER, user, Role::User).in_organization(organization);
+        self.key.mint(&claims.in_session(session), HOUR)
+    }
+
     /// An internal service.
     pub fn service(&self, name: &str) -> String {
         self.key.mint(&Claims::new(ISSUER, name, Role::Service), HOUR)

@@ -53,10 +53,7 @@ impl World {
         let database = Database::create(engine).await;
         let feed = OrgFeed::start().await;
         let acme = feed.create_workspace("acme");
-        let mut config = Config::new(database.url.clone(), tokens.issuers());
-        config.drain_delay = Duration::ZERO;
-        let org = OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service"));
-        let running = Running::start(&AssignmentService { config, org }).await;
+        let running = Running::start(&service(&database, &feed, &tokens)).await;
         let world = Self {
             channel: running.channel().await,
             running,
@@ -197,6 +194,14 @@ impl World {
             request.page_token = page.next_page_token;
         }
     }
+}
+
+/// The service on a database, which follows what the test tells.
+fn service(database: &Database, feed: &OrgFeed, tokens: &Tokens) -> AssignmentService {
+    let mut config = Config::new(database.url.clone(), tokens.issuers());
+    config.drain_delay = Duration::ZERO;
+    let org = OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service"));
+    AssignmentService { config, org }
 }
 
 /// A request to let `bakery` use an agent.

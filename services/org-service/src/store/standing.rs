@@ -136,7 +136,7 @@ fn select_places(workspace: &WorkspaceRef, user: Uid) -> SelectStatement {
         .column(organization::Column::DisplayName)
         .filter(member::Column::WorkspaceUid.eq(workspace.uid.0))
         .filter(member::Column::UserUid.eq(user.0))
-        .filter(member::Column::State.ne(i32::from(State::Removed)))
+        .filter(member::Column::State.ne(i32::from(api::member::State::Removed)))
         .order_by_asc(organization::Column::DisplayName)
         .order_by_asc(organization::Column::Uid)
         .limit(MOST_PLACES)

@@ -4,7 +4,9 @@ use crate::{ACME, BAKERY, World, coded, language, refused, update};
 use clientele_api::org::Organization;
 use clientele_api::org::member::State;
 use clientele_api::settings::{GetSettingsRequest, Settings};
-use clientele_testkit::{Caller, ClientUser, ClientUsers, on_both_engines, refuse_client_users, shut_out_and_let_in};
+use clientele_testkit::{
+    Caller, ClientUser, ClientUsers, end_sessions, on_both_engines, refuse_client_users, shut_out_and_let_in,
+};
 use serde_json::json;
 use tonic::{Code, Response, Status};
 
@@ -31,6 +33,16 @@ async fn what_shuts_a_client_user_out_binds_as_soon_as_it_is_heard_of() {
         let get = "/clientele.settings.v1.SettingsService/GetSettings";
         let open = Some((get, json!({ "name": format!("{BAKERY}/settings") })));
         shut_out_and_let_in(&world.calls(), &world.tokens, &mut ann, open).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_session_that_ended_are_refused() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let ann = ClientUser::create(&world.feed, world.acme, &world.bakery);
+        end_sessions(&world.calls(), &world.tokens, &ann).await;
     })
     .await;
 }
