@@ -6,6 +6,7 @@ mod cpu;
 mod creates;
 mod gets;
 mod load;
+mod passwords;
 mod permissions;
 mod pgbench;
 mod table;
@@ -52,6 +53,8 @@ enum Rows {
     Get,
     /// TestPermissions, beside the echo.
     Permissions,
+    /// TestPermissions while somebody guesses passwords.
+    Passwords,
     /// CreateOrganization on PostgreSQL, beside pgbench.
     CreatePostgres,
     /// CreateOrganization on SQLite, beside one transaction per commit.
@@ -104,6 +107,7 @@ impl Bench {
         match rows {
             Rows::Get => gets::measure(self, table).await,
             Rows::Permissions => permissions::measure(self, table).await,
+            Rows::Passwords => passwords::measure(self, table).await,
             Rows::CreatePostgres => creates::measure_postgres(self, table).await,
             Rows::CreateSqlite => creates::measure_sqlite(self, table).await,
             Rows::Watch => {

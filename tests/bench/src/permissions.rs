@@ -41,7 +41,8 @@ pub(crate) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     database.remove().await
 }
 
-async fn fill(world: &World) -> Result<Vec<String>> {
+/// Makes an organization with so many members; their names.
+pub(crate) async fn fill(world: &World) -> Result<Vec<String>> {
     let organization = crate::world::create(world.connection()?, world.admin.clone()).await?;
     let mut client = MemberServiceClient::new(world.connection()?);
     let mut names = Vec::new();
@@ -68,7 +69,8 @@ async fn fill(world: &World) -> Result<Vec<String>> {
     Ok(names)
 }
 
-async fn ask(bench: &Bench, world: &World, members: &Arc<Vec<String>>) -> Result<load::Sample> {
+/// Asks for the permissions of one member after the other.
+pub(crate) async fn ask(bench: &Bench, world: &World, members: &Arc<Vec<String>>) -> Result<load::Sample> {
     let turn = Arc::new(AtomicUsize::new(0));
     let (caller, members) = (world.service.clone(), members.clone());
     let call = move |connection| {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clientele_testkit::{Caller, Engine, on_both_engines, until};
 use futures::future::join_all;
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -881,4 +881,162 @@ async fn keys_rotate_and_nobody_is_signed_out() {
         )
         .await;
     world.works(&world.refresh(&after).await.unwrap()).await;
+}
+
+async fn set_password_as(world: &World, caller: &Caller, person: &Person, request: Value) {
+    let mut request = request;
+    request["name"] = json!(format!("{ACME}/users/{}", person.user));
+    world.call(caller, "UserService/SetPassword", request).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_password_ends_the_sessions_of_the_one_before() {
+    on_both_engines(async |engine| {
+        let (world, ann) = world(engine).await;
+        let (ours, thief) = (
+            world.sign_in("ann@example.com").await,
+            world.sign_in("ann@example.com").await,
+        );
+        let new = "entirely different words";
+        let request = json!({ "password": new, "oldPassword": PASSWORD });
+        set_password_as(&world, &bearer(&ours), &ann, request).await;
+        world.works(&ours).await;
+        world.is_over(&thief).await;
+        let status = world.try_sign_in("ann@example.com", "").await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        // An admin's, and a reset: nobody stays.
+        set_password_as(&world, &world.admin, &ann, json!({ "password": PASSWORD })).await;
+        world.is_over(&ours).await;
+        let again = world.sign_in("ann@example.com").await;
+        let name = json!(format!("{ACME}/users/{}", ann.user));
+        let reset = world
+            .done("UserService/CreatePasswordReset", json!({ "name": name }))
+            .await;
+        let request = json!({ "name": name, "token": reset["token"], "password": new });
+        world
+            .call(&nobody(), "UserService/ResetPassword", request)
+            .await
+            .unwrap();
+        world.is_over(&again).await;
+    })
+    .await;
+}
+
+/// With the old password looked at, and another one set before the session begins.
+#[tokio::test]
+async fn who_signs_in_while_the_password_changes_is_not_in_afterwards() {
+    let (world, ann) = world(Engine::Postgres).await;
+    let database = world.database().await;
+    for round in 0..6 {
+        world.set_password(&ann).await;
+        let lock = database.begin().await.unwrap();
+        lock.execute_unprepared("SELECT uid FROM users FOR UPDATE")
+            .await
+            .unwrap();
+        let name = json!(format!("{ACME}/users/{}", ann.user));
+        let change = json!({ "name": name, "password": format!("entirely different words {round}") });
+        let waiting = "SELECT count(*) AS answer FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let waiting = Statement::from_string(database.get_database_backend(), waiting);
+        let all_wait = async {
+            until(Duration::from_secs(30), "both wait", async || {
+                let row = database.query_one_raw(waiting.clone()).await.unwrap().unwrap();
+                row.try_get::<i64>("", "answer").unwrap() == 2
+            })
+            .await;
+            lock.rollback().await.unwrap();
+        };
+        let (entered, changed, ()) = tokio::join!(
+            world.try_sign_in("ann@example.com", ""),
+            world.call(&world.admin, "UserService/SetPassword", change),
+            all_wait
+        );
+        changed.unwrap();
+        match entered {
+            Ok(answer) => world.is_over(&answer["tokens"]).await,
+            Err(status) => assert_eq!(status.code(), Code::Unauthenticated, "{status:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_org_admin_shuts_out_of_its_own_organization_only() {
+    on_both_engines(async |engine| {
+        let (world, ann) = world(engine).await;
+        join_butcher(&world, &ann).await;
+        let ben = world.with_password("ben@example.com", &["org-admin"]).await;
+        let ben_in = world.sign_in("ben@example.com").await;
+        let there = world.try_sign_in("ann@example.com", BUTCHER).await.unwrap()["tokens"].clone();
+        let here = world.try_sign_in("ann@example.com", BAKERY).await.unwrap()["tokens"].clone();
+        world
+            .call(
+                &bearer(&ben_in),
+                "MemberService/SuspendMember",
+                json!({ "name": ann.member }),
+            )
+            .await
+            .unwrap();
+        world.works(&there).await;
+        let get = json!({ "name": BAKERY });
+        world
+            .refused(&bearer(&here), GET, get, Code::PermissionDenied, "ACCESS_DENIED")
+            .await;
+        let mut switch = proof(&there);
+        switch["organization"] = json!(BAKERY);
+        world
+            .refused(&nobody(), SWITCH, switch, Code::PermissionDenied, "ACCESS_DENIED")
+            .await;
+        // What the person is signed in with is not the org admin's to change.
+        let name = json!(format!("{ACME}/users/{}", ann.user));
+        for (method, request) in [
+            (
+                "UserService/SetPassword",
+                json!({ "name": name, "password": "entirely different words" }),
+            ),
+            ("UserService/CreatePasswordReset", json!({ "name": name })),
+            (
+                "UserService/UpdateUser",
+                json!({ "user": { "name": name, "email": "ben2@example.com" } }),
+            ),
+            ("UserService/DisableUser", json!({ "name": name })),
+            ("UserService/DeleteUser", json!({ "name": name })),
+            (IMPERSONATE, json!({ "name": ann.member })),
+        ] {
+            for caller in [&bearer(&ben_in), &ben.caller] {
+                world
+                    .refused(
+                        caller,
+                        method,
+                        request.clone(),
+                        Code::PermissionDenied,
+                        "CALLER_NOT_ALLOWED",
+                    )
+                    .await;
+            }
+        }
+        world.works(&world.refresh(&there).await.unwrap()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_accepts_no_invitation() {
+    on_both_engines(async |engine| {
+        let (world, _) = world(engine).await;
+        let over = world.sign_in("ann@example.com").await;
+        let goes_on = world.sign_in("ann@example.com").await;
+        world.done(REVOKE, json!({ "name": over["session"]["name"] })).await;
+        let invitation = json!({ "parent": BUTCHER, "invitation": { "email": "ann@example.com", "roles": ["viewer"] } });
+        let invitation = world.done("InvitationService/CreateInvitation", invitation).await;
+        let issue = json!({ "name": invitation["name"] });
+        let token = world.done("InvitationService/IssueInvitationToken", issue).await["token"].clone();
+        let accept = json!({ "name": invitation["name"], "token": token });
+        let method = "InvitationService/AcceptInvitation";
+        world.refused(&nobody(), method, accept.clone(), Code::FailedPrecondition, "SIGN_IN_REQUIRED").await;
+        world.refused(&bearer(&over), method, accept.clone(), Code::Unauthenticated, "SESSION_ENDED").await;
+        let logged_in = world.done(IMPERSONATE, json!({ "name": format!("{BAKERY}/members/{}", goes_on["session"]["user"].as_str().unwrap().rsplit('/').next().unwrap()) })).await;
+        world.refused(&bearer(&logged_in), method, accept.clone(), Code::FailedPrecondition, "SIGN_IN_REQUIRED").await;
+        let accepted = world.call(&bearer(&goes_on), method, accept).await.unwrap();
+        assert_eq!(accepted["state"], "STATE_ACCEPTED");
+    })
+    .await;
 }
