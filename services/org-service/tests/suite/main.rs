@@ -52,8 +52,11 @@ struct World {
 
 impl World {
     async fn start(engine: Engine) -> Self {
+        Self::start_on(Database::create(engine).await).await
+    }
+
+    async fn start_on(database: Database) -> Self {
         let tokens = Tokens::create();
-        let database = Database::create(engine).await;
         let logos = tempfile::tempdir().unwrap();
         let mut config = Config::new(database.url.clone(), tokens.issuers());
         config.drain_delay = Duration::ZERO;

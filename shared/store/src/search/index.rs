@@ -4,7 +4,7 @@ use super::keys::{Keys, Text};
 use super::query::{Query, Rank};
 use crate::{Answer, Reader};
 use clientele_api::{Result, Uid};
-use sea_orm::sea_query::{Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, JoinType, SelectStatement};
+use sea_orm::sea_query::{Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -129,7 +129,9 @@ impl Index {
         let mut found = rank(query, rows.all, &text);
         let fit = found.iter().filter(|one| !one.place.rank.is_typo()).count();
         let mistyped = query.mistyped();
-        if fit < FEW && !mistyped.is_empty() {
+        if fit >= FEW {
+            found.retain(|one| !one.place.rank.is_typo());
+        } else if !mistyped.is_empty() {
             let more = read(&mistyped, MOST).await?;
             revision.merge(&more.revision);
             let mut rows = Rows::without(&found);
@@ -162,14 +164,14 @@ impl Index {
             }
             _ => {
                 let (index, ids) = (Alias::new(self.fts()), Alias::new(self.ids()));
-                let by_id = Expr::col((ids.clone(), "id")).equals((index.clone(), "rowid"));
-                let by_uid = Expr::col((table.clone(), "uid")).equals((ids.clone(), "uid"));
-                // CROSS: in this order.
+                // CROSS: in this order. It has no ON.
                 select
                     .from(index.clone())
-                    .join(JoinType::CrossJoin, ids, by_id)
-                    .join(JoinType::CrossJoin, table.clone(), by_uid)
-                    .and_where(Expr::col(index).binary(BinOper::Custom("MATCH"), Expr::val(words(alternatives))));
+                    .cross_join(ids.clone())
+                    .cross_join(table.clone())
+                    .and_where(Expr::col(index.clone()).binary(BinOper::Custom("MATCH"), words(alternatives)))
+                    .and_where(Expr::col((ids.clone(), "id")).equals((index, "rowid")))
+                    .and_where(Expr::col((table.clone(), "uid")).equals((ids, "uid")));
             }
         }
         // The keys are of the workspace; this is proof. Written so that no other index than that of the keys serves it: all that an index by

@@ -5,6 +5,10 @@ use clientele_api::Uid;
 use std::collections::BTreeSet;
 use std::fmt;
 
+/// Titles are indexed by up to so many letters of their beginning.
+pub(super) const TITLE_BEGINNING: usize = 3;
+/// Words are indexed by up to so many letters of their beginning, since fewer than three are no trigram.
+pub(super) const WORD_BEGINNING: usize = 2;
 /// Of a word with a typo, this many letters at its beginning are looked at to find it.
 const BEGINNING: usize = 6;
 /// The shortest word that one with a typo can be meant to be.
@@ -49,11 +53,12 @@ impl Keys {
                 continue;
             }
             keys.insert(space.whole(folded));
-            if at == 0 {
-                keys.extend(beginnings(folded).map(|beginning| space.title_beginning(beginning)));
+            let words = folded.split(' ');
+            if let (0, Some(first)) = (at, words.clone().next()) {
+                keys.extend(beginnings(first, TITLE_BEGINNING).map(|letters| space.title_beginning(letters)));
             }
-            for word in folded.split(' ') {
-                keys.extend(beginnings(word).map(|beginning| space.word_beginning(beginning)));
+            for word in words {
+                keys.extend(beginnings(word, WORD_BEGINNING).map(|letters| space.word_beginning(letters)));
                 keys.extend(trigrams(word).map(|trigram| space.inside(trigram)));
                 if is_spelled(word) && word.chars().count() >= SHORTEST_MEANT {
                     keys.extend(misspellings(word).iter().map(|spelling| space.misspelled(spelling)));
@@ -92,12 +97,12 @@ impl Space {
         self.key(b'=', folded)
     }
 
-    /// The first one or two letters of the title.
+    /// The first letters of the title.
     pub(super) fn title_beginning(&self, letters: &str) -> i64 {
         self.key(b'<', letters)
     }
 
-    /// The first one or two letters of a word.
+    /// The first letters of a word.
     pub(super) fn word_beginning(&self, letters: &str) -> i64 {
         self.key(b'^', letters)
     }
@@ -130,11 +135,10 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// Its first letter, and its first two.
-fn beginnings(word: &str) -> impl Iterator<Item = &str> {
-    let first = beginning(word, 1);
-    let two = Some(beginning(word, 2)).filter(|two| *two != first && !two.ends_with(' '));
-    [Some(first), two].into_iter().flatten()
+/// Its first letter, its first two, and so on up to as many as `longest`.
+fn beginnings(word: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let ends = word.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    ends.take(longest).map(|end| &word[..end])
 }
 
 /// Its first letters, at most so many.
@@ -189,9 +193,8 @@ mod tests {
         assert_eq!(trigrams("bäker").collect::<Vec<_>>(), ["bäk", "äke", "ker"]);
         assert_eq!(trigrams("東京都").collect::<Vec<_>>(), ["東京都"]);
         assert_eq!(trigrams("ab").count() + trigrams("").count(), 0);
-        assert_eq!(beginnings("äb").collect::<Vec<_>>(), ["ä", "äb"]);
-        assert_eq!(beginnings("a").collect::<Vec<_>>(), ["a"]);
-        assert_eq!(beginnings("a bc").collect::<Vec<_>>(), ["a"]);
+        assert_eq!(beginnings("äbcd", 3).collect::<Vec<_>>(), ["ä", "äb", "äbc"]);
+        assert_eq!(beginnings("a", 2).collect::<Vec<_>>(), ["a"]);
         assert_eq!(
             misspellings("baker").into_iter().collect::<Vec<_>>(),
             ["aker", "bake", "baker", "bakr", "baer", "bker"]
@@ -204,11 +207,39 @@ mod tests {
         assert_eq!(misspellings("bakeries"), misspellings("bakeri"));
     }
 
+    /// What makes the typos of a word findable at all.
+    #[test]
+    fn words_one_typo_apart_share_a_misspelling() {
+        let words = ["bake", "bakery", "bakeries", "confectionery", "aaaa", "abab", "äöüßé"];
+        for word in words {
+            let letters: Vec<char> = word.chars().collect();
+            for at in 0..=letters.len() {
+                let mut typos = vec![letters.clone()];
+                typos[0].insert(at, 'x');
+                if at < letters.len() {
+                    let (mut wrong, mut missing) = (letters.clone(), letters.clone());
+                    wrong[at] = 'x';
+                    missing.remove(at);
+                    typos.extend([wrong, missing]);
+                }
+                if at + 1 < letters.len() {
+                    let mut swapped = letters.clone();
+                    swapped.swap(at, at + 1);
+                    typos.push(swapped);
+                }
+                for typo in typos {
+                    let typo: String = typo.into_iter().collect();
+                    assert!(!misspellings(word).is_disjoint(&misspellings(&typo)), "{word} {typo}");
+                }
+            }
+        }
+    }
+
     /// They are stored.
     #[test]
     fn keys_stay_the_same_for_ever() {
         let keys = Keys::of(Uid(uuid::Uuid::from_u128(7)), &text("Ann's", &["a-1"]));
-        let stored = "{189469715586590213,448353181242844670,1353772021953739238,2556657696023275960,2667603800407285904,\
+        let stored = "{94810186368871064,189469715586590213,448353181242844670,1353772021953739238,2556657696023275960,2667603800407285904,\
                       4783016364109717066,5691943757587928474,5995398295626476504,6369733899257161059,8591045408885360582,\
                       8830959818182199437,9140853146552202005}";
         assert_eq!(keys.to_string(), stored);

@@ -1,7 +1,7 @@
 //! What somebody searches, and how well a resource fits it.
 
 use super::fold::fold;
-use super::keys::{Keys, Space, Text, beginning, is_spelled, misspellings, trigrams};
+use super::keys::{Keys, Space, TITLE_BEGINNING, Text, WORD_BEGINNING, beginning, is_spelled, misspellings, trigrams};
 use clientele_api::Uid;
 
 /// Of a search with more words than this none may have a typo.
@@ -106,19 +106,25 @@ impl Query {
     }
 
     /// What everything that fits without a typo has.
-    pub(super) fn exact(&self) -> Keys {
+    pub fn exact(&self) -> Keys {
         let space = self.space();
         Keys(self.words.iter().flat_map(|word| held(&space, word)).collect())
     }
 
     /// What has the best of those: of each set of keys that comes first what fits better.
-    pub(super) fn best(&self) -> Vec<Keys> {
+    pub fn best(&self) -> Vec<Keys> {
         let space = self.space();
         let words = || {
-            let beginnings = self.words.iter().map(|word| space.word_beginning(beginning(word, 2)));
+            let beginnings = self
+                .words
+                .iter()
+                .map(|word| space.word_beginning(beginning(word, WORD_BEGINNING)));
             beginnings.chain(self.words.iter().flat_map(|word| held(&space, word)))
         };
-        let first = self.words.first().map(|word| space.title_beginning(beginning(word, 2)));
+        let first = self
+            .words
+            .first()
+            .map(|word| space.title_beginning(beginning(word, TITLE_BEGINNING)));
         vec![
             Keys([space.whole(&self.folded)].into()),
             Keys(words().chain(first).collect()),
@@ -131,7 +137,7 @@ impl Query {
     ///
     /// A misspelled word shares hardly a trigram with what was meant, and those it does share may be anywhere: so words are indexed by
     /// their misspellings too, which are as rare as the word.
-    pub(super) fn mistyped(&self) -> Vec<Keys> {
+    pub fn mistyped(&self) -> Vec<Keys> {
         if self.words.len() > MOST_WORDS_WITH_TYPO {
             return Vec::new();
         }
@@ -174,19 +180,21 @@ fn is_held(word: &str, theirs: &[&str]) -> bool {
     begins(word, theirs) || (!is_short(word) && theirs.iter().any(|their| their.contains(word)))
 }
 
-/// With how few typos the word is the beginning of one of theirs, as people type; none: with more than it may have.
+/// With how few typos the word is the beginning of one of theirs, as people type; none: with more than it may have, or with such as the
+/// index does not find.
 fn typos(word: &str, theirs: &[&str]) -> Option<u8> {
     let tolerance = tolerance(word);
     if tolerance == 0 {
         return None;
     }
     let length = word.chars().count();
-    let distances = theirs.iter().filter(|their| is_spelled(their)).flat_map(|their| {
+    let near = theirs.iter().filter_map(|their| {
         let lengths = length - tolerance..=(length + tolerance).min(their.chars().count());
-        lengths.map(|length| strsim::osa_distance(word, beginning(their, length)))
+        let distances = lengths.map(|length| strsim::osa_distance(word, beginning(their, length)));
+        let distance = distances.min().filter(|distance| *distance <= tolerance)?;
+        (is_spelled(their) && !misspellings(word).is_disjoint(&misspellings(their))).then_some(distance)
     });
-    let least = distances.min().filter(|distance| *distance <= tolerance)?;
-    u8::try_from(least).ok()
+    u8::try_from(near.min()?).ok()
 }
 
 /// How many letters of a word may be wrong, missing or too many, or have changed places with the next.
