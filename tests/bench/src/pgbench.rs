@@ -150,9 +150,11 @@ async fn insert(
     newest_by: &str,
     unique: &[(&str, &str, &str)],
 ) -> Result<Insert> {
+    // Arrays are written in braces.
     let sql = format!(
-        "SELECT key, value, quote_nullable(value) FROM \
-         jsonb_each_text((SELECT to_jsonb(t) FROM {table} t ORDER BY {newest_by} DESC LIMIT 1))"
+        "SELECT key, value, quote_nullable(value) FROM (SELECT key, CASE jsonb_typeof(value) \
+         WHEN 'array' THEN translate(value::text, '[] ', '{{}}') ELSE value #>> '{{}}' END AS value FROM \
+         jsonb_each((SELECT to_jsonb(t) FROM {table} t ORDER BY {newest_by} DESC LIMIT 1))) AS newest"
     );
     let row: Vec<(String, Option<String>, String)> =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;

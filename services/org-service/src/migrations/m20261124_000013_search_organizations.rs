@@ -49,6 +49,7 @@ impl MigrationTrait for Step {
         Some(true)
     }
 
+    /// What a replica of the version before writes meanwhile is not found, or as it was, until it changes again.
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let (connection, backend) = (manager.get_connection(), manager.get_database_backend());
         connection.execute_unprepared(&SEARCH.add_column(backend)).await?;
