@@ -46,6 +46,11 @@ impl Process {
         Self { child, address }
     }
 
+    /// Whether it has begun to serve.
+    pub fn serves(&self) -> bool {
+        self.address.borrow().is_some()
+    }
+
     /// A connection to it.
     pub async fn channel(&self) -> Channel {
         let mut address = self.address.clone();

@@ -15,16 +15,16 @@ const CREATE: &str = "/clientele.org.v1.OrganizationService/CreateOrganization";
 const UPDATE: &str = "/clientele.org.v1.OrganizationService/UpdateOrganization";
 
 /// A database in which the workspace `acme` exists, and whatever a service needs besides.
-struct World {
+pub(crate) struct World {
     database: Database,
-    session: DatabaseConnection,
+    pub(crate) session: DatabaseConnection,
     tokens: Tokens,
-    operator: Caller,
+    pub(crate) operator: Caller,
     logos: TempDir,
 }
 
 impl World {
-    async fn start(engine: Engine) -> Self {
+    pub(crate) async fn start(engine: Engine) -> Self {
         let database = Database::create(engine).await;
         OrgService::migrate(&database.url).await.unwrap();
         let options = Options {
@@ -47,7 +47,7 @@ impl World {
         world
     }
 
-    fn serve(&self, fail_points: &str) -> Process {
+    pub(crate) fn serve(&self, fail_points: &str) -> Process {
         let (issuers, secret_key) = (self.tokens.issuers(), self.tokens.secret_key());
         let session_keys = self.tokens.session_keys();
         let settings = [
@@ -60,7 +60,7 @@ impl World {
         Process::serve(env!("CARGO_BIN_EXE_org-service"), &settings, fail_points)
     }
 
-    async fn count(&self, sql: &str) -> i64 {
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
         let statement = Statement::from_string(self.session.get_database_backend(), sql);
         let row = self.session.query_one_raw(statement).await.unwrap().unwrap();
         row.try_get_by_index(0).unwrap()

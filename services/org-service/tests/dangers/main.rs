@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod crash;
+mod erasure;
 mod faults;
 mod feed;
 mod order;

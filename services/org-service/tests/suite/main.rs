@@ -12,6 +12,7 @@ mod members;
 mod model;
 mod organizations;
 mod permissions;
+mod purge;
 mod roles;
 mod search;
 mod sessions;

@@ -1,0 +1,190 @@
+//! The process dies in the midst of a purge, wherever that is; another one goes on with it.
+
+use crate::crash::World;
+use clientele_testkit::{Calls, Engine, Process, until};
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+use std::time::Duration;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const BAKERY: &str = "workspaces/acme/organizations/bakery";
+/// What must be empty afterwards.
+const TABLES: [&str; 10] = [
+    "organizations",
+    "users",
+    "members",
+    "roles",
+    "invitations",
+    "teams",
+    "team_keys",
+    "team_members",
+    "erasures",
+    "erased_users",
+];
+
+impl World {
+    async fn done(&self, calls: &Calls, method: &str, request: Value) -> Value {
+        let path = format!("/clientele.org.v1.{method}");
+        let answered = calls.call(&path, &self.operator, request).await;
+        answered.unwrap_or_else(|status| panic!("{method}: {status:?}")).0
+    }
+
+    /// An organization that has something of everything.
+    async fn fill(&self, calls: &Calls) -> Value {
+        let bakery = json!({
+            "parent": "workspaces/acme", "organizationId": "bakery",
+            "organization": { "displayName": "Bakery", "externalId": "7" },
+        });
+        self.done(calls, "OrganizationService/CreateOrganization", bakery).await;
+        let role = json!({ "parent": BAKERY, "roleId": "sales", "role": { "title": "Sales" } });
+        self.done(calls, "RoleService/CreateRole", role).await;
+        let new = json!({ "parent": BAKERY, "newUser": { "email": "ann@example.com", "displayName": "Ann" } });
+        let ann = self.done(calls, "MemberService/CreateMember", new).await;
+        let id = ann["user"].as_str().unwrap().rsplit('/').next().unwrap();
+        let team = json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": "Sales", "members": [id] } });
+        self.done(calls, "TeamService/CreateTeam", team).await;
+        let invitation = json!({ "parent": BAKERY, "invitation": { "email": "dora@example.com" } });
+        self.done(calls, "InvitationService/CreateInvitation", invitation).await;
+        ann["user"].clone()
+    }
+
+    /// Has the job done, which the dead process may have begun.
+    async fn until_erased(&self) {
+        let due = "UPDATE jobs SET last_run = 0, until = 0 WHERE name = 'purge'";
+        self.session.execute_unprepared(due).await.unwrap();
+        let server = self.serve("");
+        until(PATIENCE, "the job ends what was begun", async || {
+            self.count("SELECT count(*) FROM erasures").await == 0
+        })
+        .await;
+        server.kill();
+    }
+
+    /// The rows of the journal that hold the text within their bytes.
+    async fn entries_with(&self, engine: Engine, text: &str) -> i64 {
+        let place = match engine {
+            Engine::Sqlite => format!("instr(changes, CAST('{text}' AS blob)) > 0"),
+            Engine::Postgres => format!("position('{text}'::bytea IN changes) > 0"),
+        };
+        self.count(&format!("SELECT count(*) FROM journal WHERE {place}")).await
+    }
+}
+
+/// Erases with `begin` on servers that die at their first commit of this kind, at the second, and so on, until one survives. After
+/// each death another server ends what was begun; if nothing was begun, the call is repeated.
+async fn whoever_dies_in_an_erasure_is_followed(
+    engine: Engine,
+    point: &str,
+    begin: impl AsyncFn(&World, &Calls) -> Step,
+) {
+    let world = World::start(engine).await;
+    let mut deaths = 0;
+    for nth in 1.. {
+        let server = world.serve("");
+        let calls = server.calls().await;
+        let step = begin(&world, &calls).await;
+        server.kill();
+        let mut dying: Process = world.serve(&format!("{point}={nth}:kill"));
+        let mut request = step.request;
+        request["requestId"] = Uuid::new_v4().to_string().into();
+        // It may die before it serves: by what the job notes.
+        until(PATIENCE, "it serves or dies", async || {
+            dying.serves() || dying.was_killed()
+        })
+        .await;
+        if dying.was_killed() {
+            deaths += 1;
+        } else {
+            let path = format!("/clientele.org.v1.{}", step.method);
+            let answered = dying.calls().await.call(&path, &world.operator, request.clone()).await;
+            if answered.is_err() {
+                dying.until_killed().await;
+                deaths += 1;
+            }
+        }
+        let survived = !dying.was_killed();
+        dying.kill();
+        world.until_erased().await;
+        // The repetition is answered as the first time, or is the first time.
+        let server = world.serve("");
+        let calls = server.calls().await;
+        world.done(&calls, step.method, request).await;
+        if let Some(cleared) = step.then {
+            world.done(&calls, cleared.0, cleared.1.clone()).await;
+            world.done(&calls, cleared.2, cleared.3).await;
+        }
+        server.kill();
+        for table in TABLES {
+            assert_eq!(
+                world.count(&format!("SELECT count(*) FROM {table}")).await,
+                0,
+                "{table}, {point} {nth}"
+            );
+        }
+        for text in ["ann@example.com", "dora@example.com", "Bakery", "Sales"] {
+            assert_eq!(world.entries_with(engine, text).await, 0, "{text}, {point} {nth}");
+        }
+        if survived {
+            break;
+        }
+    }
+    let least = if point.contains("quiet") { 8 } else { 2 };
+    assert!(deaths >= least, "{deaths} died");
+}
+
+/// What is done, and what clears the rest away.
+struct Step {
+    method: &'static str,
+    request: Value,
+    then: Option<(&'static str, Value, &'static str, Value)>,
+}
+
+async fn purge(world: &World, calls: &Calls) -> Step {
+    world.fill(calls).await;
+    let bakery = json!({ "name": BAKERY });
+    world
+        .done(calls, "OrganizationService/DeleteOrganization", bakery)
+        .await;
+    Step {
+        method: "OrganizationService/PurgeOrganization",
+        request: json!({ "name": BAKERY, "force": true }),
+        then: None,
+    }
+}
+
+async fn erase(world: &World, calls: &Calls) -> Step {
+    let user = world.fill(calls).await;
+    Step {
+        method: "UserService/DeleteUser",
+        request: json!({ "name": user }),
+        then: Some((
+            "OrganizationService/DeleteOrganization",
+            json!({ "name": BAKERY }),
+            "OrganizationService/PurgeOrganization",
+            json!({ "name": BAKERY, "force": true }),
+        )),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_survives_its_process_on_sqlite() {
+    whoever_dies_in_an_erasure_is_followed(Engine::Sqlite, "before-quiet-commit", purge).await;
+    whoever_dies_in_an_erasure_is_followed(Engine::Sqlite, "after-commit", purge).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_survives_its_process_on_postgres() {
+    whoever_dies_in_an_erasure_is_followed(Engine::Postgres, "after-quiet-commit", purge).await;
+    whoever_dies_in_an_erasure_is_followed(Engine::Postgres, "before-commit", purge).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_erasure_of_a_person_survives_its_process_on_sqlite() {
+    whoever_dies_in_an_erasure_is_followed(Engine::Sqlite, "after-quiet-commit", erase).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_erasure_of_a_person_survives_its_process_on_postgres() {
+    whoever_dies_in_an_erasure_is_followed(Engine::Postgres, "before-quiet-commit", erase).await;
+}

@@ -1,0 +1,821 @@
+//! Taking away for good: organizations, by call and when their time has come, and persons.
+
+use crate::jobs::make_older;
+use crate::{Person, World};
+use clientele_api::journal::watch_request::Start;
+use clientele_api::journal::watch_response::Item;
+use clientele_api::journal::{ChangeKind, Entry, InitialState, ListEntriesRequest, WatchRequest};
+use clientele_api::org::{Member, Organization, Team, User};
+use clientele_testkit::{Caller, Calls, Engine, Running, on_both_engines, reason};
+use futures::future::join_all;
+use prost::{Message as _, Name as _};
+use sea_orm::{ConnectionTrait as _, Statement};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+const BAKERY: &str = "workspaces/acme/organizations/bakery";
+const BUTCHER: &str = "workspaces/acme/organizations/butcher";
+const PURGE: &str = "OrganizationService/PurgeOrganization";
+const DELETE_USER: &str = "UserService/DeleteUser";
+/// In everything that must not be known any more afterwards.
+const SECRET: &str = "Zebra";
+/// Where that is kept.
+const KEPT_IN: [&str; 6] = ["organizations", "users", "roles", "teams", "invitations", "journal"];
+
+fn named(name: impl Into<Value>) -> Value {
+    json!({ "name": name.into() })
+}
+
+fn forced(name: &str) -> Value {
+    json!({ "name": name, "force": true })
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl World {
+    async fn sql_rows(&self, sql: &str) -> Vec<String> {
+        let database = self.database().await;
+        let statement = Statement::from_string(database.get_database_backend(), sql);
+        let rows = database.query_all_raw(statement).await.unwrap();
+        rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+    }
+
+    /// All rows of a table, each as a text: bytes in hexadecimal.
+    async fn rows_of(&self, engine: Engine, table: &str) -> Vec<String> {
+        let row = match engine {
+            Engine::Postgres => "row_to_json(t)::text".to_owned(),
+            Engine::Sqlite => {
+                let columns = format!("SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')");
+                self.sql_rows(&columns).await.join(" || ")
+            }
+        };
+        self.sql_rows(&format!("SELECT {row} FROM {table} t")).await
+    }
+
+    /// The tables that hold the text, whatever its case, also within bytes.
+    async fn tables_with(&self, engine: Engine, text: &str) -> BTreeSet<String> {
+        let tables = match engine {
+            Engine::Postgres => "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'",
+            Engine::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        };
+        let lower = text.to_lowercase();
+        let shapes = [lower.clone(), hex(&lower), hex(text)];
+        let mut found = BTreeSet::new();
+        for table in self.sql_rows(tables).await {
+            let rows = self.rows_of(engine, &table).await;
+            let holds = |row: &String| shapes.iter().any(|shape| row.to_lowercase().contains(shape));
+            if rows.iter().any(holds) {
+                found.insert(table);
+            }
+        }
+        found
+    }
+
+    async fn count(&self, sql: &str) -> i64 {
+        let database = self.database().await;
+        let statement = Statement::from_string(database.get_database_backend(), sql);
+        let row = database.query_one_raw(statement).await.unwrap().unwrap();
+        row.try_get_by_index(0).unwrap()
+    }
+
+    /// Calls as the owner of `acme`, which must be answered.
+    async fn own(&self, method: &str, request: Value) -> Value {
+        let answered = self.call(&self.owner, method, request).await;
+        answered.unwrap_or_else(|status| panic!("{method}: {status:?}"))
+    }
+
+    async fn delete(&self, name: &str) {
+        self.own("OrganizationService/DeleteOrganization", named(name)).await;
+    }
+
+    async fn entries_in(&self, parent: &str) -> Vec<Entry> {
+        let request = ListEntriesRequest {
+            parent: parent.to_owned(),
+            page_size: 500,
+            ..Default::default()
+        };
+        let listed = self.journal().list_entries(self.member.request(request)).await;
+        listed.unwrap().into_inner().entries
+    }
+
+    /// What a feed tells from there on, up to the present end, and the cursor of that.
+    async fn told(&self, start: Start) -> (Vec<Entry>, String) {
+        let request = WatchRequest {
+            start: Some(start),
+            ..Default::default()
+        };
+        let caller = &self.operator;
+        let mut feed = self
+            .journal()
+            .watch(caller.request(request))
+            .await
+            .unwrap()
+            .into_inner();
+        let mut entries = Vec::new();
+        loop {
+            match feed.message().await.unwrap().unwrap().item.unwrap() {
+                Item::Entry(entry) => entries.push(entry),
+                Item::Checkpoint(checkpoint) => return (entries, checkpoint.cursor),
+            }
+        }
+    }
+
+    /// A bakery that has something of everything, all of it a secret, and a butcher who shares some people with it: Ben is a member of
+    /// both, Carl was one of the butcher.
+    async fn with_a_secret_bakery(engine: Engine) -> (Self, [Person; 3]) {
+        let world = Self::start(engine).await;
+        let id = || Uuid::new_v4().to_string();
+        let bakery = json!({
+            "parent": "workspaces/acme", "organizationId": "bakery", "requestId": id(),
+            "organization": {
+                "displayName": "Zebra Bakery", "externalId": "zebra-7", "contactEmail": "zebra@bakery.example",
+                "annotations": { "note": "Zebra" },
+            },
+        });
+        world.done("OrganizationService/CreateOrganization", bakery).await;
+        world.create_organization("butcher").await;
+        let role = json!({ "parent": BAKERY, "roleId": "sales", "role": { "title": "Zebra", "permissions": ["home.view"] }, "requestId": id() });
+        world.done("RoleService/CreateRole", role).await;
+        let new = |name: &str| {
+            json!({
+                "parent": BAKERY, "requestId": id(), "member": { "roles": ["sales", "org-admin"] },
+                "newUser": { "email": format!("{name}@example.com"), "displayName": name, "photoUri": format!("https://x.de/{name}") },
+            })
+        };
+        let mut people = Vec::new();
+        for name in ["AnnZebra", "Ben", "CarlZebra"] {
+            let member = world.done("MemberService/CreateMember", new(name)).await;
+            people.push(world.person(member).await);
+        }
+        let [ann, ben, carl] = <[Person; 3]>::try_from(people).ok().unwrap();
+        for person in [&ben, &carl] {
+            let user = format!("workspaces/acme/users/{}", person.user);
+            world
+                .done("MemberService/CreateMember", json!({ "parent": BUTCHER, "user": user }))
+                .await;
+        }
+        world
+            .done(
+                "MemberService/RemoveMember",
+                named(format!("{BUTCHER}/members/{}", carl.user)),
+            )
+            .await;
+        let team = json!({
+            "parent": BAKERY, "teamId": "shop", "requestId": id(),
+            "team": { "label": "Zebra", "description": "Zebras", "members": [ann.user, ben.user] },
+        });
+        world.done("TeamService/CreateTeam", team).await;
+        let renamed = json!({ "team": { "name": format!("{BAKERY}/teams/shop"), "key": "sales" }, "requestId": id() });
+        world.done("TeamService/UpdateTeam", renamed).await;
+        world.invite_to(BAKERY, "dora.zebra@example.com").await;
+        // What changes nothing is remembered with all that it answers.
+        let present = json!({ "name": ann.member, "presence": "PRESENCE_ONLINE", "requestId": id() });
+        world
+            .call(&ann.caller, "MemberService/SetPresence", present)
+            .await
+            .unwrap();
+        let same = json!({ "member": { "name": ann.member, "roles": ["sales", "org-admin"] }, "requestId": id() });
+        world.done("MemberService/UpdateMember", same).await;
+        let same = json!({ "user": { "name": format!("workspaces/acme/users/{}", ann.user), "displayName": "AnnZebra" }, "requestId": id() });
+        world.done("UserService/UpdateUser", same).await;
+        let suspend = json!({ "name": BAKERY, "reason": "Zebra", "requestId": id() });
+        world.done("OrganizationService/SuspendOrganization", suspend).await;
+        (world, [ann, ben, carl])
+    }
+
+    async fn nothing_is_left_unfinished(&self) {
+        for none in [
+            "SELECT count(*) FROM erasures",
+            "SELECT count(*) FROM erased_users",
+            "SELECT count(*) FROM users WHERE email = ''",
+            "SELECT count(*) FROM organizations WHERE id LIKE '~%'",
+        ] {
+            assert_eq!(self.count(none).await, 0, "{none}");
+        }
+    }
+}
+
+async fn nothing_is_left_of_a_purged_organization(engine: Engine) {
+    let (world, [ann, ben, carl]) = World::with_a_secret_bakery(engine).await;
+    let uid = world.done("OrganizationService/GetOrganization", named(BAKERY)).await["uid"].clone();
+    let known = world.tables_with(engine, SECRET).await;
+    assert_eq!(known, KEPT_IN.map(str::to_owned).into());
+
+    // It must be deleted, and the owner must want it.
+    let not_deleted = (Code::FailedPrecondition, "ORGANIZATION_NOT_DELETED");
+    for request in [named(BAKERY), forced(BAKERY)] {
+        world
+            .refused(&world.owner, PURGE, request, not_deleted.0, not_deleted.1)
+            .await;
+    }
+    world.delete(BAKERY).await;
+    world
+        .refused(
+            &world.admin,
+            PURGE,
+            forced(BAKERY),
+            Code::PermissionDenied,
+            "CALLER_NOT_ALLOWED",
+        )
+        .await;
+    let stale = json!({ "name": BAKERY, "force": true, "etag": "stale" });
+    world
+        .refused(&world.owner, PURGE, stale, Code::Aborted, "ETAG_MISMATCH")
+        .await;
+    let entries = world.entries_in(BAKERY).await.len().to_string();
+    let counts = |purged: bool| {
+        json!({
+            "members": "3", "users": "2", "roles": "1", "teams": "1", "invitations": "1", "journalEntries": entries, "purged": purged,
+        })
+    };
+    assert_eq!(world.own(PURGE, named(BAKERY)).await, counts(false));
+    let preview = json!({ "name": BAKERY, "force": true, "validateOnly": true });
+    assert_eq!(world.own(PURGE, preview).await, counts(true));
+    assert_eq!(world.tables_with(engine, SECRET).await, known);
+
+    let remembered = json!({ "name": BAKERY, "force": true, "requestId": Uuid::new_v4().to_string() });
+    assert_eq!(world.own(PURGE, remembered.clone()).await, counts(true));
+    world.nothing_is_left_unfinished().await;
+    assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+    for gone in [named(BAKERY), forced(BAKERY)] {
+        world
+            .refused(&world.owner, PURGE, gone, Code::NotFound, "RESOURCE_NOT_FOUND")
+            .await;
+    }
+    let undelete = "OrganizationService/UndeleteOrganization";
+    world
+        .refused(
+            &world.owner,
+            undelete,
+            named(BAKERY),
+            Code::NotFound,
+            "RESOURCE_NOT_FOUND",
+        )
+        .await;
+    assert_eq!(
+        world.own(PURGE, remembered.clone()).await,
+        counts(true),
+        "the repetition"
+    );
+
+    // Ann and Carl are gone, also where Carl was; Ben is still there.
+    let user = |person: &Person| named(format!("workspaces/acme/users/{}", person.user));
+    for gone in [&ann, &carl] {
+        world
+            .refused(
+                &world.admin,
+                "UserService/GetUser",
+                user(gone),
+                Code::NotFound,
+                "RESOURCE_NOT_FOUND",
+            )
+            .await;
+    }
+    assert_eq!(
+        world.done("UserService/GetUser", user(&ben)).await["displayName"],
+        "Ben"
+    );
+    let members = world
+        .done(
+            "MemberService/ListMembers",
+            json!({ "parent": BUTCHER, "showRemoved": true }),
+        )
+        .await;
+    assert_eq!(members["members"].as_array().unwrap().len(), 1, "{members}");
+    let told = world.entries_in(BUTCHER).await;
+    assert_eq!(
+        (told[0].changes[0].kind(), &told[0].changes[0].resource),
+        (ChangeKind::Purged, &format!("{BUTCHER}/members/{}", carl.user))
+    );
+    for denied in [&ann, &ben, &carl] {
+        let call = world
+            .call(&denied.caller, "OrganizationService/GetOrganization", named(BAKERY))
+            .await;
+        assert_eq!(call.unwrap_err().code(), Code::NotFound);
+    }
+
+    // Emails, the id and the external id are free, and the namesake sees nothing.
+    let bakery = json!({
+        "parent": "workspaces/acme", "organizationId": "bakery", "organization": { "displayName": "Bakery", "externalId": "zebra-7" },
+    });
+    let again = world.done("OrganizationService/CreateOrganization", bakery).await;
+    assert_ne!(again["uid"], uid);
+    assert_eq!(again["version"], "1");
+    world.add("bakery", "annzebra@example.com", &[]).await;
+    let alone = world
+        .done(
+            "MemberService/ListMembers",
+            json!({ "parent": BAKERY, "showRemoved": true }),
+        )
+        .await;
+    assert_eq!(alone["members"].as_array().unwrap().len(), 1);
+    for key in ["shop", "sales"] {
+        let team = named(format!("{BAKERY}/teams/{key}"));
+        world
+            .refused(
+                &world.admin,
+                "TeamService/GetTeam",
+                team,
+                Code::NotFound,
+                "RESOURCE_NOT_FOUND",
+            )
+            .await;
+    }
+    let role = named(format!("{BAKERY}/roles/sales"));
+    world
+        .refused(
+            &world.admin,
+            "RoleService/GetRole",
+            role,
+            Code::NotFound,
+            "RESOURCE_NOT_FOUND",
+        )
+        .await;
+    let invitations = world
+        .done("InvitationService/ListInvitations", json!({ "parent": BAKERY }))
+        .await;
+    assert_eq!(invitations["invitations"], json!([]));
+    let methods: Vec<String> = world
+        .entries_in(BAKERY)
+        .await
+        .into_iter()
+        .map(|entry| entry.method)
+        .collect();
+    assert_eq!(methods.len(), 2, "{methods:?}");
+    for former in [&ann, &ben] {
+        let call = world
+            .call(&former.caller, "OrganizationService/GetOrganization", named(BAKERY))
+            .await;
+        assert_eq!(call.unwrap_err().code(), Code::NotFound);
+    }
+    // The former one's purge does not touch it.
+    assert_eq!(world.own(PURGE, remembered).await, counts(true), "the repetition");
+    assert_eq!(
+        world.done("OrganizationService/GetOrganization", named(BAKERY)).await["uid"],
+        again["uid"]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_purged_organization_on_both_engines() {
+    on_both_engines(nothing_is_left_of_a_purged_organization).await;
+}
+
+#[tokio::test]
+async fn the_journal_of_a_purged_organization_tells_who_did_what_and_can_be_watched_from_its_beginning() {
+    on_both_engines(async |engine| {
+        let beginning = "1.0.0".to_owned();
+        let (world, [ann, ..]) = World::with_a_secret_bakery(engine).await;
+        let (before, _) = world.told(Start::Cursor(beginning.clone())).await;
+        world.delete(BAKERY).await;
+        world.own(PURGE, forced(BAKERY)).await;
+        let (after, _) = world.told(Start::Cursor(beginning)).await;
+        assert!(before.len() > 10 && after.len() > before.len());
+        for (before, after) in before.iter().zip(&after) {
+            let bare = |entry: &Entry| Entry {
+                changes: Vec::new(),
+                ..entry.clone()
+            };
+            assert_eq!(bare(before), bare(after));
+            for (was, is) in before.changes.iter().zip(&after.changes) {
+                assert_eq!(
+                    (&was.resource, &was.uid, was.version, was.kind, &was.changed_fields),
+                    (&is.resource, &is.uid, is.version, is.kind, &is.changed_fields)
+                );
+            }
+        }
+        for change in after.iter().flat_map(|entry| &entry.changes) {
+            for any in change.before.iter().chain(&change.after) {
+                let name = match any.type_url.rsplit('.').next().unwrap() {
+                    "Organization" => Organization::decode(any.value.as_slice()).unwrap().name,
+                    "User" => User::decode(any.value.as_slice()).unwrap().name,
+                    "Member" => Member::decode(any.value.as_slice()).unwrap().name,
+                    "Team" => Team::decode(any.value.as_slice()).unwrap().name,
+                    _ => continue,
+                };
+                assert!(!name.is_empty());
+            }
+        }
+        let purged = |name: &str| {
+            let name = name.to_owned();
+            let changes = after.iter().flat_map(|entry| &entry.changes);
+            changes
+                .filter(|change| change.kind() == ChangeKind::Purged && change.resource == name)
+                .count()
+        };
+        assert_eq!(purged(BAKERY), 1);
+        assert_eq!(purged(&format!("workspaces/acme/users/{}", ann.user)), 1);
+        // What exists now does not hold it.
+        let (exists, _) = world.told(Start::InitialState(InitialState {})).await;
+        let names: Vec<&str> = exists.iter().map(|entry| entry.changes[0].resource.as_str()).collect();
+        assert!(
+            names.contains(&BUTCHER) && !names.iter().any(|name| name.starts_with(BAKERY)),
+            "{names:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_erased_person() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        for id in ["bakery", "butcher", "cobbler"] {
+            world.create_organization(id).await;
+        }
+        let id = || Uuid::new_v4().to_string();
+        let both = json!({
+            "parent": BAKERY, "requestId": id(),
+            "requests": [
+                { "newUser": { "email": "ann.zebra@example.com", "displayName": "Zebra", "photoUri": "https://x.de/zebra" }, "member": { "roles": ["org-admin"] } },
+                { "newUser": { "email": "ben@example.com", "displayName": "Ben" } },
+            ],
+        });
+        let created = world.done("MemberService/BatchCreateMembers", both.clone()).await;
+        let ann = world.person(created["members"][0].clone()).await;
+        let ben = world.person(created["members"][1].clone()).await;
+        let user = format!("workspaces/acme/users/{}", ann.user);
+        world.done("MemberService/CreateMember", json!({ "parent": BUTCHER, "user": user, "requestId": id() })).await;
+        let team = json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": "Sales", "members": [ann.user, ben.user] } });
+        world.done("TeamService/CreateTeam", team).await;
+        let cobbler = "workspaces/acme/organizations/cobbler";
+        world.invite_to(cobbler, "Ann.Zebra@example.com").await;
+        let (accepted, token) = world.invite_to("workspaces/acme/organizations/cobbler", "ben@example.com").await;
+        let accepting = json!({ "name": accepted, "token": token });
+        world.call(&Caller::default(), "InvitationService/AcceptInvitation", accepting).await.unwrap();
+        let update = json!({ "user": { "name": user, "email": "new.zebra@example.com" }, "requestId": id() });
+        world.done("UserService/UpdateUser", update.clone()).await;
+        let present = json!({ "name": ann.member, "presence": "PRESENCE_ONLINE", "requestId": id() });
+        world.call(&ann.caller, "MemberService/SetPresence", present).await.unwrap();
+        // This invitation is for the address that Ann has had since.
+        world.invite_to(cobbler, "new.zebra@example.com").await;
+        let old = "DELETE FROM invitations WHERE email = 'Ann.Zebra@example.com'";
+        let known: BTreeSet<String> = ["users", "invitations", "journal"].map(str::to_owned).into();
+        assert_eq!(world.tables_with(engine, SECRET).await, known);
+        world.database().await.execute_unprepared(old).await.unwrap();
+
+        let stale = json!({ "name": user, "etag": "stale" });
+        world.refused(&world.admin, DELETE_USER, stale, Code::Aborted, "ETAG_MISMATCH").await;
+        world.refused(&world.member, DELETE_USER, named(user.as_str()), Code::PermissionDenied, "CALLER_NOT_ALLOWED").await;
+        world.done(DELETE_USER, json!({ "name": user, "validateOnly": true })).await;
+        assert_eq!(world.tables_with(engine, SECRET).await, known);
+        let remembered = json!({ "name": user, "requestId": id() });
+        world.done(DELETE_USER, remembered.clone()).await;
+        world.nothing_is_left_unfinished().await;
+        assert_eq!(world.tables_with(engine, "new.zebra").await, BTreeSet::new());
+        world.done(DELETE_USER, remembered).await;
+        for (method, name) in [("UserService/GetUser", user.clone()), ("MemberService/GetMember", ann.member.clone()), (DELETE_USER, user.clone())] {
+            world.refused(&world.admin, method, named(name), Code::NotFound, "RESOURCE_NOT_FOUND").await;
+        }
+        let denied = world.call(&ann.caller, "OrganizationService/GetOrganization", named(BAKERY)).await;
+        assert_eq!(reason(&denied.unwrap_err()), "ACCESS_DENIED");
+
+        // What others have stays: the row that told of both tells of Ben.
+        let team = world.done("TeamService/GetTeam", named(format!("{BAKERY}/teams/sales"))).await;
+        assert_eq!(team["members"], json!([ben.user]));
+        let entries = world.entries_in(BAKERY).await;
+        let batch = entries.iter().find(|entry| entry.method.ends_with("BatchCreateMembers")).unwrap();
+        let emails: Vec<String> = batch.changes.iter().filter_map(|change| {
+            let any = change.after.as_ref().filter(|any| any.type_url == User::type_url())?;
+            Some(User::decode(any.value.as_slice()).unwrap().email().to_owned())
+        }).collect();
+        assert_eq!(emails, ["", "ben@example.com"]);
+        // Each organization was told.
+        for parent in [BAKERY, BUTCHER] {
+            let told = &world.entries_in(parent).await[0];
+            assert!(told.method.ends_with("DeleteUser"), "{told:?}");
+            assert_eq!((told.changes[0].kind(), told.organization.as_str()), (ChangeKind::Purged, parent));
+        }
+        // Who repeats what was emptied is not answered.
+        world.refused(&world.admin, "MemberService/BatchCreateMembers", both, Code::InvalidArgument, "REQUEST_ID_REUSED").await;
+        let again = world.call(&world.admin, "UserService/UpdateUser", update).await;
+        assert_eq!(reason(&again.unwrap_err()), "REQUEST_ID_REUSED");
+
+        // The email is free; the next who has it is left alone.
+        let next = world.add("bakery", "new.zebra@example.com", &[]).await;
+        assert_ne!(next.user, ann.user);
+    })
+    .await;
+}
+
+/// Ann is a member of more organizations than are left in one unit, and the journal has more rows than are looked at in one.
+#[tokio::test]
+async fn a_person_leaves_any_number_of_organizations() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        let ann = world.add("bakery", "ann.zebra@example.com", &[]).await;
+        let user = format!("workspaces/acme/users/{}", ann.user);
+        for at in 0..43 {
+            let id = format!("client-{at}");
+            world.create_organization(&id).await;
+            let parent = format!("workspaces/acme/organizations/{id}");
+            world
+                .done("MemberService/CreateMember", json!({ "parent": parent, "user": user }))
+                .await;
+            let team = json!({ "parent": parent, "teamId": "all", "team": { "label": "All", "members": [ann.user] } });
+            world.done("TeamService/CreateTeam", team).await;
+        }
+        for at in 0..150 {
+            let update = json!({ "user": { "name": user, "displayName": format!("Zebra {at}") } });
+            world.done("UserService/UpdateUser", update).await;
+        }
+        world.done(DELETE_USER, named(user)).await;
+        world.nothing_is_left_unfinished().await;
+        assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+        assert_eq!(world.count("SELECT count(*) FROM members").await, 0);
+        assert_eq!(world.count("SELECT count(*) FROM team_members").await, 0);
+        let last = &world.entries_in("workspaces/acme/organizations/client-42").await[0];
+        assert_eq!(last.changes.len(), 2, "the member and the team");
+    })
+    .await;
+}
+
+/// More of everything than goes in one unit.
+#[tokio::test]
+async fn an_organization_of_any_size_is_purged() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        let mut users = Vec::new();
+        for batch in 0..3 {
+            let one = |at: usize| json!({ "newUser": { "email": format!("zebra-{batch}-{at}@example.com") } });
+            let requests: Vec<Value> = (0..100).map(one).collect();
+            let created = world.done("MemberService/BatchCreateMembers", json!({ "parent": BAKERY, "requests": requests })).await;
+            let members = created["members"].as_array().unwrap();
+            users.extend(members.iter().map(|member| member["user"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()));
+            let one = |at: usize| json!({ "invitation": { "email": format!("zebra-guest-{batch}-{at}@example.com") } });
+            let requests: Vec<Value> = (0..100).map(one).collect();
+            world.done("InvitationService/BatchCreateInvitations", json!({ "parent": BAKERY, "requests": requests })).await;
+        }
+        for at in 0..130 {
+            let members = if at < 6 { users.as_slice() } else { &[] };
+            let team = json!({ "parent": BAKERY, "teamId": format!("team_{at}"), "team": { "label": "Zebra", "members": members } });
+            world.done("TeamService/CreateTeam", team).await;
+        }
+        for at in 0..140 {
+            let update = json!({ "organization": { "name": BAKERY, "displayName": format!("Zebra {at}") } });
+            world.done("OrganizationService/UpdateOrganization", update).await;
+        }
+        world.delete(BAKERY).await;
+        let counts = world.own(PURGE, forced(BAKERY)).await;
+        let told = ["members", "users", "teams", "invitations"].map(|key| counts[key].clone());
+        assert_eq!(told, ["300", "300", "130", "300"]);
+        world.nothing_is_left_unfinished().await;
+        assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+        for table in ["users", "members", "teams", "team_keys", "team_members", "invitations", "organizations"] {
+            assert_eq!(world.count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+        }
+    })
+    .await;
+}
+
+async fn what_was_deleted_30_days_ago_is_purged(engine: Engine) {
+    let (world, _) = World::with_a_secret_bakery(engine).await;
+    world.create_organization("cobbler").await;
+    world.give_logo("butcher", 1).await;
+    for name in [BAKERY, BUTCHER, "workspaces/acme/organizations/cobbler"] {
+        world.delete(name).await;
+    }
+    let month = 30_i64 * 24 * 3600 * 1_000_000;
+    let age = format!("UPDATE organizations SET purge_time = purge_time - {month} WHERE id <> 'cobbler'");
+    world.database().await.execute_unprepared(&age).await.unwrap();
+    for file in world.logo_files() {
+        make_older(&world.logos.path().join(file), Duration::from_secs(25 * 3600));
+    }
+    world.do_jobs().await;
+    world.nothing_is_left_unfinished().await;
+    assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+    assert_eq!(world.count("SELECT count(*) FROM organizations").await, 1);
+    // Ben was a member of both, and of nothing else.
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 0);
+    let entries = world.entries_in("workspaces/acme").await;
+    let purged = |entry: &&Entry| entry.changes.iter().any(|change| change.kind() == ChangeKind::Purged);
+    let purged: Vec<&Entry> = entries.iter().filter(purged).collect();
+    assert!(purged.len() >= 4, "{purged:?}");
+    assert!(purged.iter().all(|entry| entry.actor == "system/purge"), "{purged:?}");
+    let list = json!({ "parent": "workspaces/acme", "showDeleted": true });
+    let left = world.done("OrganizationService/ListOrganizations", list).await;
+    assert_eq!(left["organizations"].as_array().unwrap().len(), 1);
+    assert_eq!(left["organizations"][0]["state"], "STATE_DELETED");
+    // Once more, for the logos of what is gone by now.
+    world.do_jobs().await;
+    assert_eq!(world.logo_files(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn what_was_deleted_30_days_ago_is_purged_on_sqlite() {
+    what_was_deleted_30_days_ago_is_purged(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_was_deleted_30_days_ago_is_purged_on_postgres() {
+    what_was_deleted_30_days_ago_is_purged(Engine::Postgres).await;
+}
+
+/// Calls on another replica, with what was answered by the first one.
+struct Elsewhere {
+    calls: Calls,
+    _running: Running,
+}
+
+impl Elsewhere {
+    async fn call(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
+        let path = format!("/clientele.org.v1.{method}");
+        self.calls.call(&path, caller, request).await.map(|(answer, _)| answer)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_replica_sees_the_namesake_at_once() {
+    let world = World::start(Engine::Postgres).await;
+    let running = Running::start(&world.service).await;
+    let other = Elsewhere {
+        calls: Calls::new(running.channel().await),
+        _running: running,
+    };
+    for round in 0..10 {
+        world.create_organization("bakery").await;
+        let ann = world.add("bakery", "ann@example.com", &["org-admin"]).await;
+        let sales = named(format!("{BAKERY}/teams/sales"));
+        let team = json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": format!("Sales {round}") } });
+        world.done("TeamService/CreateTeam", team.clone()).await;
+        // The other replica remembers the name.
+        let members = json!({ "parent": BAKERY });
+        let listed = other
+            .call(&world.admin, "MemberService/ListMembers", members.clone())
+            .await
+            .unwrap();
+        assert_eq!(listed["members"].as_array().unwrap().len(), 1, "{round}");
+        other
+            .call(&ann.caller, "TeamService/GetTeam", sales.clone())
+            .await
+            .unwrap();
+        world.delete(BAKERY).await;
+        world.own(PURGE, forced(BAKERY)).await;
+
+        let path = "/clientele.org.v1.OrganizationService/CreateOrganization";
+        let bakery =
+            json!({ "parent": "workspaces/acme", "organizationId": "bakery", "organization": { "displayName": "B" } });
+        let (_, headers) = world.calls().call(path, &world.admin, bakery).await.unwrap();
+        let admin = Caller {
+            min_revision: Some(headers.get("clientele-revision").unwrap().to_str().unwrap().to_owned()),
+            ..world.admin.clone()
+        };
+        let listed = other
+            .call(&admin, "MemberService/ListMembers", members.clone())
+            .await
+            .unwrap();
+        assert_eq!(listed["members"], json!([]), "{round}");
+        let new = other.call(&world.admin, "TeamService/CreateTeam", team).await.unwrap();
+        assert_eq!(new["version"], "1");
+        other
+            .call(&world.admin, "TeamService/GetTeam", sales.clone())
+            .await
+            .unwrap();
+        let refused = other.call(&ann.caller, "TeamService/GetTeam", sales).await.unwrap_err();
+        assert!(
+            [Code::NotFound, Code::PermissionDenied].contains(&refused.code()),
+            "{refused:?}"
+        );
+        let (invitation, token) = world.invite_to(BAKERY, "ann@example.com").await;
+        let accept = json!({ "name": invitation, "token": token });
+        other
+            .call(&Caller::default(), "InvitationService/AcceptInvitation", accept)
+            .await
+            .unwrap();
+        world.delete(BAKERY).await;
+        world.own(PURGE, forced(BAKERY)).await;
+    }
+}
+
+/// Two calls and the job purge the same organizations, which have their people in common, at the same moment.
+async fn many_purge_at_once(engine: Engine) {
+    let world = World::start(engine).await;
+    let ids: Vec<String> = (0..4).map(|at| format!("client-{at}")).collect();
+    let mut users = Vec::<String>::new();
+    for id in &ids {
+        world.create_organization(id).await;
+        let parent = format!("workspaces/acme/organizations/{id}");
+        let new = |at: usize| json!({ "newUser": { "email": format!("zebra-{id}-{at}@example.com") } });
+        let known = users.iter().map(|user| json!({ "user": user }));
+        let requests: Vec<Value> = (0..15).map(new).chain(known).collect();
+        let created = world
+            .done(
+                "MemberService/BatchCreateMembers",
+                json!({ "parent": parent, "requests": requests }),
+            )
+            .await;
+        let members = created["members"].as_array().unwrap();
+        users = members
+            .iter()
+            .map(|member| member["user"].as_str().unwrap().to_owned())
+            .collect();
+        world.delete(&parent).await;
+    }
+    let age = "UPDATE organizations SET purge_time = 1";
+    world.database().await.execute_unprepared(age).await.unwrap();
+    let purges = ids.iter().chain(&ids).map(|id| {
+        let request = forced(&format!("workspaces/acme/organizations/{id}"));
+        world.call_patiently(&world.owner, PURGE, request)
+    });
+    let (answers, ()) = tokio::join!(join_all(purges), world.do_jobs());
+    for answer in answers {
+        if let Err(status) = answer {
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::NotFound, "RESOURCE_NOT_FOUND")
+            );
+        }
+    }
+    world.do_jobs().await;
+    world.nothing_is_left_unfinished().await;
+    for table in ["users", "members", "organizations"] {
+        assert_eq!(
+            world.count(&format!("SELECT count(*) FROM {table}")).await,
+            0,
+            "{table}"
+        );
+    }
+    assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_purge_at_once_on_sqlite() {
+    many_purge_at_once(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_purge_at_once_on_postgres() {
+    many_purge_at_once(Engine::Postgres).await;
+}
+
+/// Ann is erased while she becomes a member of one organization, accepts an invitation to another, and is changed.
+async fn a_person_is_erased_who_is_given_something(engine: Engine) {
+    let world = World::start(engine).await;
+    for id in ["bakery", "butcher", "cobbler"] {
+        world.create_organization(id).await;
+    }
+    for round in 0..12 {
+        let email = format!("zebra-{round}@example.com");
+        let ann = world.add("bakery", &email, &["org-admin"]).await;
+        let user = format!("workspaces/acme/users/{}", ann.user);
+        let (invitation, token) = world.invite_to(BUTCHER, &email).await;
+        let add = json!({ "parent": "workspaces/acme/organizations/cobbler", "user": user });
+        let accept = json!({ "name": invitation, "token": token });
+        let present = json!({ "name": ann.member, "presence": "PRESENCE_ONLINE" });
+        let update = json!({ "member": { "name": ann.member, "roles": ["viewer"] }, "force": true });
+        let rename = json!({ "user": { "name": user, "displayName": "Zebra" } });
+        let nobody = Caller::default();
+        let (added, accepted, online, updated, renamed, erased) = tokio::join!(
+            world.call_patiently(&world.admin, "MemberService/CreateMember", add),
+            world.call_patiently(&nobody, "InvitationService/AcceptInvitation", accept),
+            world.call_patiently(&ann.caller, "MemberService/SetPresence", present),
+            world.call_patiently(&world.admin, "MemberService/UpdateMember", update),
+            world.call_patiently(&world.admin, "UserService/UpdateUser", rename),
+            world.call_patiently(&world.admin, DELETE_USER, named(user.as_str())),
+        );
+        erased.unwrap();
+        for answer in [added, accepted, online, updated, renamed] {
+            if let Err(status) = answer {
+                assert!(
+                    [Code::NotFound, Code::PermissionDenied].contains(&status.code()),
+                    "{status:?}"
+                );
+            }
+        }
+        let erased = world.call(&world.admin, "UserService/GetUser", named(user)).await;
+        assert_eq!(erased.unwrap_err().code(), Code::NotFound);
+        // Whoever accepted after that is somebody else, who has the email now.
+        let check = json!({ "parent": "workspaces/acme", "email": email });
+        let found = world.done("UserService/CheckEmail", check).await;
+        if found["available"] == false {
+            world.done(DELETE_USER, named(found["user"].clone())).await;
+        }
+    }
+    world.do_jobs().await;
+    world.nothing_is_left_unfinished().await;
+    for table in ["users", "members", "invitations"] {
+        assert_eq!(
+            world.count(&format!("SELECT count(*) FROM {table}")).await,
+            0,
+            "{table}"
+        );
+    }
+    assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_erased_who_is_given_something_on_sqlite() {
+    a_person_is_erased_who_is_given_something(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_erased_who_is_given_something_on_postgres() {
+    a_person_is_erased_who_is_given_something(Engine::Postgres).await;
+}
