@@ -320,8 +320,8 @@ impl Methods {
             self.impls,
             "impl Update for {rust} {{ const FIELDS: &'static [Field] = &[{fields}]; const RESOURCE: &'static str = {name:?};
              fn update_mask(&self) -> Option<&prost_types::FieldMask> {{ self.update_mask.as_ref() }}
-             fn present(&self) -> Vec<&'static str> {{ let mut present = Vec::new();
-             if let Some(resource) = &self.{name} {{ {present} }} present }} }}\n"
+             fn present(&self) -> Vec<&'static str> {{ let Some(resource) = &self.{name} else {{ return Vec::new() }};
+             let mut present = Vec::new(); {present} present }} }}\n"
         )?;
         Ok(())
     }

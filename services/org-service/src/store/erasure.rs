@@ -84,8 +84,8 @@ pub mod person {
 /// other scope.
 #[derive(Debug, Clone)]
 pub struct Erasure {
-    /// Its identity.
-    pub uid: Uid,
+    /// Its identity; private, so that none is made elsewhere.
+    uid: Uid,
     /// The workspace of all that goes.
     pub workspace: WorkspaceRef,
     /// The organization that goes; None: only users go.
@@ -96,7 +96,6 @@ pub struct Erasure {
     pub scanned: Cursor,
     /// When it was begun.
     pub time: Micros,
-    _minted: (),
 }
 
 impl Erasure {
@@ -119,7 +118,6 @@ impl Erasure {
             step,
             scanned: scrub::BEGINNING,
             time,
-            _minted: (),
         }
     }
 
@@ -331,7 +329,6 @@ impl TryFrom<Model> for Erasure {
                 },
             },
             time: Micros(row.create_time),
-            _minted: (),
         })
     }
 }

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod effects;
+mod purge;
 mod read_your_writes;
 mod readme;
 
