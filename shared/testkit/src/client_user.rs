@@ -3,11 +3,13 @@
 use crate::calls::{Caller, Calls, reason};
 use crate::org_feed::{Counted, OrgFeed};
 use crate::tokens::Tokens;
+use crate::until::until;
 use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::org::organization::State;
 use clientele_api::org::{Member, Organization, Role, Session, User, member, session, user};
 use clientele_api::{Micros, Uid};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
@@ -277,12 +279,22 @@ const WAYS: &[Way] = &[
         back: ClientUser::create_role_again,
     },
     Way {
-        out: |it| it.change_member(|member| member.roles = vec!["viewer".into(), "nobodys".into()]),
+        out: |it| {
+            it.change_member(|member| {
+                member.roles = vec!["viewer".into(), "nobodys".into()];
+                member.permissions.clear();
+            });
+        },
         answer: "PERMISSION_MISSING",
         back: |it| it.change_member(|member| member.permissions = vec!["members.manage".into()]),
     },
     Way {
-        out: |it| it.change_member(|member| member.permissions.clear()),
+        out: |it| {
+            it.change_member(|member| {
+                member.roles = vec!["member".into()];
+                member.permissions = vec!["home.manage".into()];
+            });
+        },
         answer: "PERMISSION_MISSING",
         back: |it| it.change_member(|member| member.roles = vec!["org-admin".into()]),
     },
@@ -347,6 +359,36 @@ pub async fn end_sessions(calls: &Calls, tokens: &Tokens, it: &ClientUser) {
     two.gets("SESSION_ENDED").await;
 }
 
+/// Tells the first of two replicas alone of everything that shuts a client user out, and lets it in again. The other one, which
+/// remembers what held before, finds what the first has written: at once for who knows of it, soon for everybody else.
+pub async fn hear_of_another(other: &Calls, tokens: &Tokens, it: &mut ClientUser) {
+    let limit = Duration::from_secs(10);
+    until(limit, "each replica has a stream", async || it.feed.opened() == 2).await;
+    let who = Access {
+        calls: other.clone(),
+        feed: it.feed.clone(),
+        caller: it.caller(tokens),
+        organization: it.organization.name.clone(),
+        open: None,
+    };
+    who.gets("OK").await;
+    it.feed.hold();
+    it.feed.allow(1, usize::MAX);
+    for way in WAYS {
+        (way.out)(it);
+        let noticed = async || who.asks(&who.caller).await == way.answer;
+        until(limit, way.answer, noticed).await;
+        (way.back)(it);
+        who.gets("OK").await;
+        (way.out)(it);
+        who.gets(way.answer).await;
+        (way.back)(it);
+        let noticed = async || who.asks(&who.caller).await == "OK";
+        until(limit, "let in again", noticed).await;
+    }
+    it.feed.release();
+}
+
 /// A client user who calls.
 struct Access {
     calls: Calls,
@@ -357,6 +399,12 @@ struct Access {
 }
 
 impl Access {
+    /// What needs a permission, as this caller.
+    async fn asks(&self, caller: &Caller) -> String {
+        let list = json!({ "parent": self.organization });
+        told(self.calls.call(LIST, caller, list).await)
+    }
+
     /// What is told is in force for who knows of it, then for who does not, and stays so.
     async fn gets(&self, expected: &str) {
         let informed = Caller {
@@ -364,9 +412,7 @@ impl Access {
             ..self.caller.clone()
         };
         for caller in [&informed, &self.caller, &self.caller] {
-            let list = json!({ "parent": self.organization });
-            let answer = self.calls.call(LIST, caller, list).await;
-            assert_eq!(told(answer), expected);
+            assert_eq!(self.asks(caller).await, expected);
             let Some((path, request)) = &self.open else { continue };
             let expected = if expected == "PERMISSION_MISSING" {
                 "OK"

@@ -24,7 +24,7 @@ mod until;
 mod walk;
 
 pub use calls::{Caller, Calls, reason};
-pub use client_user::{ClientUser, end_sessions, shut_out_and_let_in};
+pub use client_user::{ClientUser, end_sessions, hear_of_another, shut_out_and_let_in};
 pub use crash::repeat_what_died;
 pub use database::{Database, Engine, on_both_engines};
 pub use org_feed::{Counted, OrgFeed};

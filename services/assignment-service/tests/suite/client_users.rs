@@ -7,8 +7,8 @@ use clientele_api::org::member::State;
 use clientele_api::org::{session, user};
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{
-    Caller, ClientUser, ClientUsers, Counted, Running, end_sessions, on_both_engines, refuse_client_users,
-    shut_out_and_let_in, until,
+    Caller, Calls, ClientUser, ClientUsers, Counted, Engine, Running, end_sessions, hear_of_another, on_both_engines,
+    refuse_client_users, shut_out_and_let_in, until,
 };
 use sea_orm::{ConnectionTrait, Statement};
 use std::time::{Duration, Instant};
@@ -229,6 +229,17 @@ async fn much_that_was_done_at_once_is_heard_of() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_replica_hears_of_binds_here() {
+    let world = World::start(Engine::Postgres).await;
+    let bakery = world.create_organization("bakery").await;
+    let mut ann = ClientUser::create(&world.feed, world.acme, &bakery);
+    let other = Running::start(&service(&world.database, &world.feed, &world.tokens)).await;
+    let calls = Calls::new(other.channel().await);
+    hear_of_another(&calls, &world.tokens, &mut ann).await;
+    other.stop().await;
 }
 
 #[tokio::test]

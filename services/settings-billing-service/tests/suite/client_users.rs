@@ -1,11 +1,12 @@
 //! Client users: what org-service tells of them decides what they may do here.
 
-use crate::{ACME, BAKERY, World, coded, language, refused, update};
+use crate::{ACME, BAKERY, World, coded, language, refused, service, update};
 use clientele_api::org::Organization;
 use clientele_api::org::member::State;
 use clientele_api::settings::{GetSettingsRequest, Settings};
 use clientele_testkit::{
-    Caller, ClientUser, ClientUsers, end_sessions, on_both_engines, refuse_client_users, shut_out_and_let_in,
+    Caller, Calls, ClientUser, ClientUsers, Engine, Running, end_sessions, hear_of_another, on_both_engines,
+    refuse_client_users, shut_out_and_let_in,
 };
 use serde_json::json;
 use tonic::{Code, Response, Status};
@@ -45,6 +46,17 @@ async fn the_tokens_of_a_session_that_ended_are_refused() {
         end_sessions(&world.calls(), &world.tokens, &ann).await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_replica_hears_of_binds_here() {
+    let world = World::start(Engine::Postgres).await;
+    let bakery = world.bakery.clone();
+    let mut ann = ClientUser::create(&world.feed, world.acme, &bakery);
+    let other = Running::start(&service(&world.database, &world.feed, &world.tokens)).await;
+    let calls = Calls::new(other.channel().await);
+    hear_of_another(&calls, &world.tokens, &mut ann).await;
+    other.stop().await;
 }
 
 #[tokio::test]

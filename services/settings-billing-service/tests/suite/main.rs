@@ -46,7 +46,7 @@ struct World {
     tokens: Tokens,
     admin: Caller,
     member: Caller,
-    _database: Database,
+    database: Database,
 }
 
 impl World {
@@ -56,10 +56,7 @@ impl World {
         let feed = OrgFeed::start().await;
         let acme = feed.create_workspace("acme");
         let bakery = feed.create_organization(acme, BAKERY);
-        let mut config = Config::new(database.url.clone(), tokens.issuers());
-        config.drain_delay = Duration::ZERO;
-        let org = OrgPeer::new(feed.endpoint(), tokens.service_file("settings-billing-service"));
-        let running = Running::start(&SettingsBillingService { config, org }).await;
+        let running = Running::start(&service(&database, &feed, &tokens)).await;
         let world = Self {
             channel: running.channel().await,
             running,
@@ -69,7 +66,7 @@ impl World {
             admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
             member: Caller::with(tokens.staff("acme", StaffRole::Member)),
             tokens,
-            _database: database,
+            database,
         };
         world.hear().await;
         world
@@ -166,6 +163,14 @@ impl World {
             .await;
         answer.map(Response::into_inner)
     }
+}
+
+/// The service on a database, which follows what the test tells.
+fn service(database: &Database, feed: &OrgFeed, tokens: &Tokens) -> SettingsBillingService {
+    let mut config = Config::new(database.url.clone(), tokens.issuers());
+    config.drain_delay = Duration::ZERO;
+    let org = OrgPeer::new(feed.endpoint(), tokens.service_file("settings-billing-service"));
+    SettingsBillingService { config, org }
 }
 
 /// A request to set overrides of `bakery`.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod client_users;
 mod effects;
 mod purge;
 mod read_your_writes;
