@@ -14,7 +14,8 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _}
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -1551,6 +1552,67 @@ fn program(world: &World, command: &str, arguments: &[&str]) -> Command {
     program
 }
 
+/// The binary that serves the database of a world, and logs everything it can.
+pub(crate) struct Logged {
+    process: Child,
+    log: JoinHandle<String>,
+    calls: Calls,
+}
+
+impl Logged {
+    pub(crate) async fn start(world: &World) -> Self {
+        let everything = "trace,h2=info,hyper=info,tower=info";
+        let arguments = [
+            "--listen",
+            "127.0.0.1:0",
+            "--drain-delay",
+            "0",
+            "--trace-ratio",
+            "1",
+            "--log",
+            everything,
+        ];
+        let mut process = program(world, "serve", &arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = process.stdout.take().unwrap();
+        let (told, mut address) = tokio::sync::watch::channel(None);
+        let log = std::thread::spawn(move || {
+            let (mut text, mut bytes) = (String::new(), [0; 4096]);
+            while let Ok(count @ 1..) = log.read(&mut bytes) {
+                text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                let listens = text
+                    .split("\"address\":\"")
+                    .nth(1)
+                    .and_then(|rest| rest.split_once('"'));
+                if let Some((listens, _)) = listens {
+                    told.send_replace(Some(format!("http://{listens}")));
+                }
+            }
+            text
+        });
+        let patience = Duration::from_secs(60);
+        let listens = tokio::time::timeout(patience, address.wait_for(Option::is_some)).await;
+        let endpoint = listens.unwrap().unwrap().clone().unwrap();
+        let calls = Calls::new(Channel::from_shared(endpoint).unwrap().connect().await.unwrap());
+        Self { process, log, calls }
+    }
+
+    pub(crate) async fn call(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
+        let path = format!("/clientele.org.v1.{method}");
+        let answered = self.calls.call(&path, caller, request).await;
+        answered.map(|(answer, _)| answer)
+    }
+
+    /// Ends it; what it has logged.
+    pub(crate) fn stop(mut self) -> String {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.log.join().unwrap()
+    }
+}
+
 #[tokio::test]
 async fn neither_log_nor_settings_have_a_token_or_the_key() {
     let world = World::with_a_bakery(Engine::Sqlite).await;
@@ -1560,61 +1622,22 @@ async fn neither_log_nor_settings_have_a_token_or_the_key() {
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("secret_key_file") && !shown.contains(key), "{shown}");
 
-    let everything = "trace,h2=info,hyper=info,tower=info";
-    let arguments = [
-        "--listen",
-        "127.0.0.1:0",
-        "--drain-delay",
-        "0",
-        "--trace-ratio",
-        "1",
-        "--log",
-        everything,
-    ];
-    let mut process = program(&world, "serve", &arguments)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = process.stdout.take().unwrap();
-    let (told, mut address) = tokio::sync::watch::channel(None);
-    let reader = std::thread::spawn(move || {
-        let (mut text, mut bytes) = (String::new(), [0; 4096]);
-        while let Ok(count @ 1..) = log.read(&mut bytes) {
-            text.push_str(&String::from_utf8_lossy(&bytes[..count]));
-            let listens = text
-                .split("\"address\":\"")
-                .nth(1)
-                .and_then(|rest| rest.split_once('"'));
-            if let Some((listens, _)) = listens {
-                told.send_replace(Some(format!("http://{listens}")));
-            }
-        }
-        text
-    });
-    let patience = Duration::from_secs(60);
-    let listens = tokio::time::timeout(patience, address.wait_for(Option::is_some)).await;
-    let endpoint = listens.unwrap().unwrap().clone().unwrap();
-    let calls = Calls::new(Channel::from_shared(endpoint).unwrap().connect().await.unwrap());
-    let call = async |caller: &Caller, method: &str, request: Value| {
-        let answered = calls
-            .call(&format!("/clientele.org.v1.{method}"), caller, request)
-            .await;
-        answered.map(|(answer, _)| answer)
-    };
-    let name = call(&world.admin, CREATE, to(ANN, &[])).await.unwrap()["name"].clone();
-    let issued = call(&world.admin, ISSUE, json!({ "name": name })).await.unwrap();
+    let server = Logged::start(&world).await;
+    let name = server.call(&world.admin, CREATE, to(ANN, &[])).await.unwrap()["name"].clone();
+    let issued = server.call(&world.admin, ISSUE, json!({ "name": name })).await.unwrap();
     let token = issued["token"].as_str().unwrap();
     let elsewhere = json!(name.as_str().unwrap().replace("bakery", "butcher"));
-    call(&nobody(), ACCEPT, with(&elsewhere, token)).await.unwrap_err();
-    call(&nobody(), ACCEPT, with(&name, token)).await.unwrap();
-    call(&nobody(), DECLINE, with(&name, token)).await.unwrap_err();
+    server
+        .call(&nobody(), ACCEPT, with(&elsewhere, token))
+        .await
+        .unwrap_err();
+    server.call(&nobody(), ACCEPT, with(&name, token)).await.unwrap();
+    server.call(&nobody(), DECLINE, with(&name, token)).await.unwrap_err();
     // A fault of the service is logged with its cause.
     world.sql("ALTER TABLE invitations RENAME TO lost").await;
-    let fault = call(&nobody(), ACCEPT, with(&name, token)).await.unwrap_err();
+    let fault = server.call(&nobody(), ACCEPT, with(&name, token)).await.unwrap_err();
     assert_eq!(fault.code(), Code::Internal);
-    process.kill().unwrap();
-    process.wait().unwrap();
-    let log = reader.join().unwrap();
+    let log = server.stop();
     assert!(
         log.contains("connection accepted") && log.contains("a call failed"),
         "{log}"
