@@ -35,8 +35,11 @@ pub async fn refuse_everybody_else(
                 assert!(codes.contains(&status.code()), "{path} {request} to {who}: {status:?}");
                 reason(&status);
             };
+            if method.public && method.names.is_empty() {
+                continue; // what it answers is for everybody
+            }
             if method.public {
-                let unproven = [Code::NotFound, Code::InvalidArgument];
+                let unproven = [Code::NotFound, Code::InvalidArgument, Code::Unauthenticated];
                 refused("nobody", Caller::default(), &unproven).await;
                 refused("an expired token", Caller::with(tokens.expired_operator()), &unproven).await;
                 continue;
@@ -116,13 +119,28 @@ pub async fn refuse_client_users(
         }
         for request in named_requests(method, workspace, organization) {
             let named = request.to_string();
-            let open = !method.permissions.is_empty() && named.contains("/organizations/");
+            // A session is looked for among those of whoever calls.
+            let of_session = named.contains("/sessions/");
+            let open = !method.permissions.is_empty() && (named.contains("/organizations/") || of_session);
+            let missing = if of_session {
+                "RESOURCE_NOT_FOUND"
+            } else {
+                "PERMISSION_MISSING"
+            };
             let about_somebody = named.contains("/members/");
             let for_all = method.permissions.contains(&"*");
             // Where no person is named, it gets itself and nobody else.
-            let answered = for_all || (method.permissions.contains(&"self") && !about_somebody);
+            let answered = for_all || (method.permissions.contains(&"self") && !about_somebody && !of_session);
             let refusals = [
-                ("an org admin", &users.admin, (!open).then_some("CALLER_NOT_ALLOWED")),
+                (
+                    "an org admin",
+                    &users.admin,
+                    match (open, of_session) {
+                        (false, _) => Some("CALLER_NOT_ALLOWED"),
+                        (true, true) => Some(missing),
+                        (true, false) => None,
+                    },
+                ),
                 (
                     "a suspended one",
                     &users.suspended,
@@ -142,7 +160,7 @@ pub async fn refuse_client_users(
                     &users.nobody,
                     match (open, answered) {
                         (false, _) => Some("CALLER_NOT_ALLOWED"),
-                        (true, false) => Some("PERMISSION_MISSING"),
+                        (true, false) => Some(missing),
                         (true, true) => None,
                     },
                 ),

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clientele_testkit::{Caller, Engine, on_both_engines, until};
 use futures::future::join_all;
-use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,11 +32,11 @@ impl World {
     /// A member of the bakery who has a password.
     pub(crate) async fn with_password(&self, email: &str, roles: &[&str]) -> Person {
         let person = self.add("bakery", email, roles).await;
-        self.set_password(&person).await;
+        self.give_password(&person).await;
         person
     }
 
-    pub(crate) async fn set_password(&self, person: &Person) {
+    pub(crate) async fn give_password(&self, person: &Person) {
         let name = format!("{ACME}/users/{}", person.user);
         self.done("UserService/SetPassword", json!({ "name": name, "password": PASSWORD }))
             .await;
@@ -79,13 +79,6 @@ impl World {
 
     async fn execute(&self, sql: &str) {
         self.database().await.execute_unprepared(sql).await.unwrap();
-    }
-
-    async fn count(&self, sql: &str) -> i64 {
-        let database = self.database().await;
-        let statement = Statement::from_string(database.get_database_backend(), sql);
-        let row = database.query_one_raw(statement).await.unwrap().unwrap();
-        row.try_get_by_index(0).unwrap()
     }
 }
 
@@ -922,40 +915,59 @@ async fn another_password_ends_the_sessions_of_the_one_before() {
     .await;
 }
 
-/// With the old password looked at, and another one set before the session begins.
-#[tokio::test]
-async fn who_signs_in_while_the_password_changes_is_not_in_afterwards() {
-    let (world, ann) = world(Engine::Postgres).await;
+/// Another connection holds Ann's row: whoever begins or ends her sessions waits for it.
+async fn hold_ann(world: &World) -> (DatabaseConnection, DatabaseTransaction) {
     let database = world.database().await;
-    for round in 0..6 {
-        world.set_password(&ann).await;
-        let lock = database.begin().await.unwrap();
-        lock.execute_unprepared("SELECT uid FROM users FOR UPDATE")
-            .await
-            .unwrap();
-        let name = json!(format!("{ACME}/users/{}", ann.user));
-        let change = json!({ "name": name, "password": format!("entirely different words {round}") });
-        let waiting = "SELECT count(*) AS answer FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        let waiting = Statement::from_string(database.get_database_backend(), waiting);
-        let all_wait = async {
-            until(Duration::from_secs(30), "both wait", async || {
-                let row = database.query_one_raw(waiting.clone()).await.unwrap().unwrap();
-                row.try_get::<i64>("", "answer").unwrap() == 2
-            })
-            .await;
-            lock.rollback().await.unwrap();
-        };
-        let (entered, changed, ()) = tokio::join!(
-            world.try_sign_in("ann@example.com", ""),
-            world.call(&world.admin, "UserService/SetPassword", change),
-            all_wait
-        );
-        changed.unwrap();
-        match entered {
-            Ok(answer) => world.is_over(&answer["tokens"]).await,
-            Err(status) => assert_eq!(status.code(), Code::Unauthenticated, "{status:?}"),
-        }
-    }
+    let held = database.begin().await.unwrap();
+    let lock = "SELECT uid FROM users FOR UPDATE";
+    held.execute_unprepared(lock).await.unwrap();
+    (database, held)
+}
+
+async fn until_somebody_waits(database: &DatabaseConnection) {
+    let waiting = "SELECT count(*) AS answer FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let waiting = Statement::from_string(database.get_database_backend(), waiting);
+    until(Duration::from_secs(30), "somebody waits", async || {
+        let row = database.query_one_raw(waiting.clone()).await.unwrap().unwrap();
+        row.try_get::<i64>("", "answer").unwrap() > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_signs_in_while_the_password_changes_does_not_get_in() {
+    let (world, _) = world(Engine::Postgres).await;
+    let (database, held) = hold_ann(&world).await;
+    let change = async {
+        until_somebody_waits(&database).await;
+        let other = "UPDATE users SET password_hash = replace(password_hash, 'argon2id', 'argon2i')";
+        held.execute_unprepared(other).await.unwrap();
+        held.commit().await.unwrap();
+    };
+    let (entered, ()) = tokio::join!(world.try_sign_in("ann@example.com", ""), change);
+    assert_eq!(entered.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_session_that_begins_while_the_password_changes_is_over_afterwards() {
+    let (world, ann) = world(Engine::Postgres).await;
+    world.sign_in("ann@example.com").await;
+    let (database, held) = hold_ann(&world).await;
+    let name = json!(format!("{ACME}/users/{}", ann.user));
+    let change = json!({ "name": name, "password": "entirely different words" });
+    let begin = async {
+        until_somebody_waits(&database).await;
+        // As another sign-in writes one, which got hold of the row before.
+        let one_more =
+            "CREATE TEMP TABLE one_more AS SELECT * FROM sessions; UPDATE one_more SET uid = gen_random_uuid();
+            INSERT INTO sessions SELECT * FROM one_more";
+        held.execute_unprepared(one_more).await.unwrap();
+        held.commit().await.unwrap();
+    };
+    let (changed, ()) = tokio::join!(world.call(&world.admin, "UserService/SetPassword", change), begin);
+    changed.unwrap();
+    assert_eq!(world.count("SELECT count(*) FROM sessions").await, 2);
+    assert_eq!(world.count("SELECT count(*) FROM sessions WHERE NOT revoked").await, 0);
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ async fn who_was_away_during_a_purge_goes_on_with_the_namesake() {
             config: config(&own),
             logos: logos.path().to_owned(),
             secret_key_file: tokens.secret_key(),
+            session_keys: tokens.session_keys(),
         })
         .await;
         let assignment = AssignmentService {
