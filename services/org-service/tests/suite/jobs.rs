@@ -19,7 +19,7 @@ use uuid::Uuid;
 const SOON: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
 /// How many there are.
-const JOBS: i64 = 3;
+const JOBS: i64 = 4;
 const DONE: &str = "SELECT count(*) AS answer FROM jobs WHERE last_run > 0";
 
 impl World {
