@@ -188,3 +188,61 @@ async fn the_erasure_of_a_person_survives_its_process_on_sqlite() {
 async fn the_erasure_of_a_person_survives_its_process_on_postgres() {
     whoever_dies_in_an_erasure_is_followed(Engine::Postgres, "before-quiet-commit", erase).await;
 }
+
+/// Between the moment at which Ann is erased and that at which nothing is left of her, somebody else gets her email.
+async fn who_has_the_email_next_is_left_alone(engine: Engine) {
+    let world = World::start(engine).await;
+    let server = world.serve("");
+    let calls = server.calls().await;
+    let user = world.fill(&calls).await;
+    let butcher = json!({
+        "parent": "workspaces/acme", "organizationId": "butcher", "organization": { "displayName": "Butcher" },
+    });
+    world
+        .done(&calls, "OrganizationService/CreateOrganization", butcher)
+        .await;
+    server.kill();
+    let mut dying = world.serve("after-commit=1:kill");
+    let path = "/clientele.org.v1.UserService/DeleteUser";
+    let erase = dying
+        .calls()
+        .await
+        .call(path, &world.operator, json!({ "name": user }))
+        .await;
+    assert!(erase.is_err());
+    dying.until_killed().await;
+    assert_eq!(world.count("SELECT count(*) FROM erasures").await, 1);
+
+    let server = world.serve("");
+    let calls = server.calls().await;
+    let new = json!({ "parent": BAKERY, "newUser": { "email": "ann@example.com", "displayName": "Other Ann" } });
+    world.done(&calls, "MemberService/CreateMember", new).await;
+    let parent = "workspaces/acme/organizations/butcher";
+    let invitation = json!({ "parent": parent, "invitation": { "email": "ann@example.com" } });
+    world
+        .done(&calls, "InvitationService/CreateInvitation", invitation)
+        .await;
+    let list = || world.done(&calls, "MemberService/ListMembers", json!({ "parent": BAKERY }));
+    let before = list().await;
+    assert_eq!(before["members"].as_array().unwrap().len(), 1, "{before}");
+    world.until_erased().await;
+    assert_eq!(list().await, before);
+    let invitations = world
+        .done(&calls, "InvitationService/ListInvitations", json!({ "parent": parent }))
+        .await;
+    assert_eq!(invitations["invitations"].as_array().unwrap().len(), 1);
+    assert_eq!(world.count("SELECT count(*) FROM users").await, 1);
+    // The user and the invitation.
+    assert_eq!(world.entries_with(engine, "ann@example.com").await, 2);
+    server.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_the_email_next_is_left_alone_on_sqlite() {
+    who_has_the_email_next_is_left_alone(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_the_email_next_is_left_alone_on_postgres() {
+    who_has_the_email_next_is_left_alone(Engine::Postgres).await;
+}
