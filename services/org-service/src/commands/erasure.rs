@@ -29,7 +29,7 @@ const CHUNK: u64 = 100;
 /// How many organizations a user leaves in one unit.
 const ORGANIZATIONS: u64 = 20;
 /// How many rows of the journal are looked at in one unit.
-const ENTRIES: u64 = 250;
+const ENTRIES: u64 = 100;
 
 /// What changed in organizations that the call does not name.
 type Elsewhere = Vec<(OrganizationRef, Vec<Change>)>;

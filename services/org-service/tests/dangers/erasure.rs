@@ -1,7 +1,11 @@
 //! The process dies in the midst of a purge, wherever that is; another one goes on with it.
 
 use crate::crash::World;
-use clientele_testkit::{Calls, Engine, Process, until};
+use clientele_api::journal::journal_service_client::JournalServiceClient;
+use clientele_api::journal::watch_request::Start;
+use clientele_api::journal::watch_response::Item;
+use clientele_api::journal::{InitialState, WatchRequest};
+use clientele_testkit::{Calls, Engine, Process, reason, until};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -245,4 +249,107 @@ async fn who_has_the_email_next_is_left_alone_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_the_email_next_is_left_alone_on_postgres() {
     who_has_the_email_next_is_left_alone(Engine::Postgres).await;
+}
+
+/// Of an organization that was purged by a process that died right then, nobody sees anything, although all of it is still there.
+async fn a_half_purged_organization_is_not_there(engine: Engine) {
+    let world = World::start(engine).await;
+    let server = world.serve("");
+    let calls = server.calls().await;
+    purge(&world, &calls).await;
+    server.kill();
+    let mut dying = world.serve("after-commit=1:kill");
+    let path = "/clientele.org.v1.OrganizationService/PurgeOrganization";
+    let force = json!({ "name": BAKERY, "force": true });
+    let purged = dying.calls().await.call(path, &world.operator, force).await;
+    assert!(purged.is_err());
+    dying.until_killed().await;
+
+    let server = world.serve("");
+    let calls = server.calls().await;
+    assert_eq!(world.count("SELECT count(*) FROM members").await, 1);
+    let refused = async |method: &str, request: Value, why: &str| {
+        let path = format!("/clientele.org.v1.{method}");
+        let status = calls.call(&path, &world.operator, request).await.unwrap_err();
+        assert_eq!(reason(&status), why, "{method}");
+    };
+    let bakery = || json!({ "name": BAKERY });
+    for method in ["GetOrganization", "UndeleteOrganization", "PurgeOrganization"] {
+        refused(&format!("OrganizationService/{method}"), bakery(), "RESOURCE_NOT_FOUND").await;
+    }
+    refused(
+        "MemberService/ListMembers",
+        json!({ "parent": BAKERY }),
+        "RESOURCE_NOT_FOUND",
+    )
+    .await;
+    let list = json!({ "parent": "workspaces/acme", "showDeleted": true });
+    let listed = world
+        .done(&calls, "OrganizationService/ListOrganizations", list.clone())
+        .await;
+    assert_eq!(listed["organizations"], json!([]));
+    let everything = WatchRequest {
+        start: Some(Start::InitialState(InitialState {})),
+        ..Default::default()
+    };
+    let mut journal = JournalServiceClient::new(server.channel().await);
+    let mut feed = journal
+        .watch(world.operator.request(everything))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut exists = Vec::new();
+    while let Some(Item::Entry(entry)) = feed.message().await.unwrap().unwrap().item {
+        exists.push(entry.changes[0].resource.clone());
+    }
+    exists.retain(|name| name.contains("/organizations/"));
+    assert_eq!(exists, Vec::<String>::new());
+
+    // Its id and its external id are free already, and who has them now sees nothing.
+    let again = json!({
+        "parent": "workspaces/acme", "organizationId": "bakery", "organization": { "displayName": "B", "externalId": "7" },
+    });
+    world
+        .done(&calls, "OrganizationService/CreateOrganization", again)
+        .await;
+    for method in ["TeamService/GetTeam", "RoleService/GetRole"] {
+        let collection = if method.starts_with("Team") { "teams" } else { "roles" };
+        refused(
+            method,
+            json!({ "name": format!("{BAKERY}/{collection}/sales") }),
+            "RESOURCE_NOT_FOUND",
+        )
+        .await;
+    }
+    let new = json!({ "parent": BAKERY, "newUser": { "email": "other@example.com" } });
+    let user = world.done(&calls, "MemberService/CreateMember", new).await["user"].clone();
+    let listed = world.done(&calls, "OrganizationService/ListOrganizations", list).await;
+    assert_eq!(listed["organizations"].as_array().unwrap().len(), 1);
+    let members = world
+        .done(&calls, "MemberService/ListMembers", json!({ "parent": BAKERY }))
+        .await;
+    assert_eq!(members["members"].as_array().unwrap().len(), 1);
+    assert_eq!(members["members"][0]["user"], user);
+    refused(
+        "WorkspaceService/DeleteWorkspace",
+        json!({ "name": "workspaces/acme" }),
+        "WORKSPACE_NOT_EMPTY",
+    )
+    .await;
+    world.until_erased().await;
+    let left = world
+        .done(&calls, "MemberService/ListMembers", json!({ "parent": BAKERY }))
+        .await;
+    assert_eq!(left, members);
+    server.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_purged_organization_is_not_there_on_sqlite() {
+    a_half_purged_organization_is_not_there(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_purged_organization_is_not_there_on_postgres() {
+    a_half_purged_organization_is_not_there(Engine::Postgres).await;
 }
