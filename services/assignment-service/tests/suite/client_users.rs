@@ -4,7 +4,7 @@ use crate::{BAKERY, World, coded, refused, service};
 use clientele_api::Micros;
 use clientele_api::journal::{Change, ListEntriesRequest};
 use clientele_api::org::member::State;
-use clientele_api::org::{session, user};
+use clientele_api::org::{Member, session, user};
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{
     Caller, Calls, ClientUser, ClientUsers, Counted, Engine, Running, end_sessions, hear_of_another, on_both_engines,
@@ -197,6 +197,27 @@ async fn a_database_of_a_version_that_knew_no_people_learns_of_them() {
         world.running = Running::start(&service(&world.database, &world.feed, &world.tokens)).await;
         world.channel = world.running.channel().await;
         expect(&world, &[(&ann.caller(&world.tokens), true)]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_no_database_takes_is_left_out() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        let mut ann = ClientUser::create(&world.feed, world.acme, &bakery);
+        let caller = ann.caller(&world.tokens);
+        ann.change_member(|member| member.roles = vec!["host\0".into()]);
+        let garbled = ann.another();
+        ann.tell(vec![Change::created(&Member {
+            name: format!("{BAKERY}/members/nobody"),
+            ..garbled.1
+        })]);
+        expect(&world, &[(&caller, true)]).await;
+        // The next version supersedes the one that was left out.
+        ann.change_member(|member| member.roles = vec!["viewer".into()]);
+        expect(&world, &[(&caller, false)]).await;
     })
     .await;
 }

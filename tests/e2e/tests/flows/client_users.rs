@@ -109,13 +109,22 @@ async fn what_org_service_decides_of_client_users_binds_in_every_service() {
             ("RoleService/UpdateRole", holds("home.view"), missing),
             ("RoleService/UpdateRole", holds("members.manage"), "OK"),
             ("MemberService/UpdateMember", held("viewer"), missing),
-            ("MemberService/UpdateMember", held("org-admin"), "OK"),
-            ("MemberService/RemoveMember", itself, denied),
+            ("MemberService/UpdateMember", held("hosts"), "OK"),
         ];
         for (method, request, expected) in ways {
             scene.done(method, request).await;
             scene.binds(&ann, expected).await;
         }
+        // A session that ends; the others go on.
+        let session = scene.done("SessionService/ImpersonateMember", itself.clone()).await;
+        let signed_in = Caller::with(session["accessToken"].as_str().unwrap());
+        scene.binds(&signed_in, "OK").await;
+        let its_name = json!({ "name": session["session"]["name"] });
+        scene.done("SessionService/RevokeSession", its_name).await;
+        scene.binds(&signed_in, "SESSION_ENDED").await;
+        scene.binds(&ann, "OK").await;
+        scene.done("MemberService/RemoveMember", itself).await;
+        scene.binds(&ann, denied).await;
     })
     .await;
 }
@@ -124,7 +133,7 @@ async fn what_org_service_decides_of_client_users_binds_in_every_service() {
 async fn whoever_is_shut_out_is_out_everywhere_within_the_lag_of_the_feed() {
     on_both_engines(async |engine| {
         let scene = Scene::set(World::start(engine).await).await;
-        let new = json!({ "parent": BAKERY, "newUser": { "email": "ann@example.com" }, "member": { "roles": ["org-admin"] } });
+        let new = json!({ "parent": BAKERY, "newUser": { "email": "ann@example.com" }, "member": { "permissions": ["members.manage"] } });
         let member = scene.done("MemberService/CreateMember", new).await["name"].clone();
         let bakery = scene.done("OrganizationService/GetOrganization", json!({ "name": BAKERY })).await;
         let user = member.as_str().unwrap().rsplit('/').next().unwrap();
