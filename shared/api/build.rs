@@ -330,7 +330,7 @@ impl Methods {
         let rows = self.table.iter().map(|(_, row)| row.as_str()).collect::<String>();
         format!(
             "/// Every method with its policy, by path.\npub static METHODS: &[Method] = &[{rows}];\n{}
-             #[cfg(test)]\npub(crate) static BODIES: &[(&str, fn(&[u8]) -> Vec<u8>)] = &[{}];\n",
+             #[cfg(test)]\ntype Body = fn(&[u8]) -> Vec<u8>;\n#[cfg(test)]\npub(crate) static BODIES: &[(&str, Body)] = &[{}];\n",
             self.impls, self.bodies
         )
     }

@@ -8,7 +8,7 @@ use clientele_api::{Error, Result};
 use std::fmt;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -86,8 +86,9 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::warn!(%error, "hashing passwords can't give way to other work");
     }
+    // Taken with the first job and kept: what is freed is not given back to the system, and taken anew it grows.
     let mut memory = Memory::new();
-    while let Some(job) = next(queue, &mut memory) {
+    while let Some(job) = next(queue) {
         // One that panics costs its own caller, and not the lane.
         if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
             tracing::error!("a job of the hashing lane panicked");
@@ -95,17 +96,9 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// The next job; None once nobody can send one any more. While jobs wait the memory is kept, between times it is given back.
-fn next(queue: &Mutex<Receiver<Job>>, memory: &mut Memory) -> Option<Job> {
-    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    match queue.try_recv() {
-        Ok(job) => Some(job),
-        Err(TryRecvError::Disconnected) => None,
-        Err(TryRecvError::Empty) => {
-            *memory = Memory::new();
-            queue.recv().ok()
-        }
-    }
+/// The next job; None once nobody can send one any more.
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ const LONGEST_BYTES: usize = 32 * LONGEST;
 /// How hard it is to guess at least: 10¹⁰ tries, by somebody who knows the lists of common passwords and who the person is. The score
 /// below, 10⁸, is what zxcvbn gives to any three pieces, and so to first name, last name and year.
 const LEAST_SCORE: Score = Score::Four;
+/// So many characters are judged: what is strong so far is strong. Some texts of a hundred would take a second, which is somebody else's.
+const JUDGED: usize = 32;
 /// How long a token that resets a password is good.
 pub const RESET_LIFE: Duration = Duration::from_secs(3600);
 
@@ -69,6 +71,7 @@ impl Password {
         for word in &known {
             rest = rest.replace(word, "");
         }
+        let rest: String = rest.chars().take(JUDGED).collect();
         // Changed a little, as in j0anna, it is found here.
         if zxcvbn(&rest, &known).score() >= LEAST_SCORE {
             return Ok(());
@@ -271,6 +274,20 @@ mod tests {
         ] {
             assert!(!weak(text), "{text}");
         }
+    }
+
+    /// At most what some hashes take; of a hundred such characters it would be a hundred times as much.
+    #[test]
+    fn no_text_takes_long_to_judge() {
+        let text: String = "4@8({[<369&#!1|0$5+7%2".chars().cycle().take(256).collect();
+        let password = parse(&text).unwrap();
+        let began = std::time::Instant::now();
+        let _ = password.require_strength("ann@example.com", &"nine lives ".repeat(18));
+        let judged = began.elapsed();
+        let text: String = text.chars().take(JUDGED).collect();
+        let began = std::time::Instant::now();
+        zxcvbn(&text, &["ann"]);
+        assert!(judged < 5 * began.elapsed() + Duration::from_millis(200), "{judged:?}");
     }
 
     #[test]
