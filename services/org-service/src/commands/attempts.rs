@@ -379,5 +379,11 @@ mod tests {
         attempts.accounts.times.run_pending_tasks();
         assert!(attempts.accounts.times.entry_count() <= REMEMBERED);
         assert_eq!(wrong(&attempts, ann(), None, 64, now), 0);
+        // Nor is what is new not remembered, because nobody asked for it before.
+        let passed = (0..64).filter(|_| {
+            attempts.accounts.times.run_pending_tasks();
+            attempts.charge(Account::new(Uid::NIL, "new"), None, now).is_ok()
+        });
+        assert_eq!(passed.count(), 10);
     }
 }
