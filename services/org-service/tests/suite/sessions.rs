@@ -917,8 +917,9 @@ async fn another_password_ends_the_sessions_of_the_one_before() {
 
 /// Another connection holds Ann's row: whoever begins or ends her sessions waits for it.
 async fn hold_ann(world: &World) -> (DatabaseConnection, DatabaseTransaction) {
-    let database = world.database().await;
-    let held = database.begin().await.unwrap();
+    // Each of them has one connection.
+    let (database, other) = (world.database().await, world.database().await);
+    let held = other.begin().await.unwrap();
     let lock = "SELECT uid FROM users FOR UPDATE";
     held.execute_unprepared(lock).await.unwrap();
     (database, held)

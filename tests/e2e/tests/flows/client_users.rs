@@ -2,7 +2,7 @@
 
 use crate::World;
 use clientele_api::access::StaffRole;
-use clientele_testkit::{Caller, Calls, on_both_engines, reason};
+use clientele_testkit::{Caller, Calls, Running, on_both_engines, reason};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::interval;
@@ -149,6 +149,33 @@ async fn whoever_is_shut_out_is_out_everywhere_within_the_lag_of_the_feed() {
         lags.sort();
         let at = |percent: usize| lags[lags.len() * percent / 100];
         println!("{engine:?}: {} changes, p50 {:?}, p99 {:?}", 2 * ROUNDS, at(50), at(99));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_signed_in_stays_so_while_org_service_is_down() {
+    on_both_engines(async |engine| {
+        let scene = Scene::set(World::start(engine).await).await;
+        let password = "tulip anvil mosaic river";
+        let new = json!({ "parent": BAKERY, "newUser": { "email": "ann@example.com" }, "member": { "permissions": ["members.manage"] } });
+        let member = scene.done("MemberService/CreateMember", new).await["name"].clone();
+        let user = member.as_str().unwrap().replace("/organizations/bakery/members/", "/users/");
+        let set = json!({ "name": user, "password": password });
+        scene.done("UserService/SetPassword", set).await;
+        let sign_in = json!({ "parent": "workspaces/acme", "email": "ann@example.com", "password": password });
+        let create = format!("{ORG}SessionService/CreateSession");
+        let session = scene.org.call(&create, &Caller::default(), sign_in).await.unwrap().0;
+        let ann = Caller::with(session["tokens"]["accessToken"].as_str().unwrap());
+        scene.binds(&ann, "OK").await;
+        // One that starts while org-service is down knows its keys from before.
+        let Scene { world, others, .. } = scene;
+        world.org.stop().await;
+        let restarted = Running::start(&world.assignment_service).await;
+        let list = json!({ "parent": BAKERY });
+        for calls in [Calls::new(restarted.channel().await), others[1].clone()] {
+            calls.call(LIST, &ann, list.clone()).await.unwrap();
+        }
     })
     .await;
 }

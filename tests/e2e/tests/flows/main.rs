@@ -26,6 +26,7 @@ struct World {
     org: Running,
     assignment: Running,
     settings: Running,
+    assignment_service: AssignmentService,
     tokens: Tokens,
     _kept: (Vec<Database>, TempDir),
 }
@@ -51,11 +52,11 @@ impl World {
         })
         .await;
         let follow = |service| OrgPeer::new(format!("http://{}", org.address), tokens.service_file(service));
-        let assignment = Running::start(&AssignmentService {
+        let assignment_service = AssignmentService {
             config: config(1),
             org: follow("assignment-service"),
-        })
-        .await;
+        };
+        let assignment = Running::start(&assignment_service).await;
         let settings = Running::start(&SettingsBillingService {
             config: config(2),
             org: follow("settings-billing-service"),
@@ -65,6 +66,7 @@ impl World {
             org,
             assignment,
             settings,
+            assignment_service,
             tokens,
             _kept: (databases.into(), logos),
         }
