@@ -179,7 +179,7 @@ async fn a_database_of_a_version_that_knew_no_people_learns_of_them() {
     on_both_engines(async |engine| {
         let mut world = World::start(engine).await;
         let bakery = world.create_organization("bakery").await;
-        let ann = ClientUser::create(&world.feed, world.acme, &bakery);
+        let mut ann = ClientUser::create(&world.feed, world.acme, &bakery);
         world.hear().await;
         world.running.stop().await;
         // As that version left it.
@@ -196,7 +196,11 @@ async fn a_database_of_a_version_that_knew_no_people_learns_of_them() {
         database.close().await.unwrap();
         world.running = Running::start(&service(&world.database, &world.feed, &world.tokens)).await;
         world.channel = world.running.channel().await;
-        expect(&world, &[(&ann.caller(&world.tokens), true)]).await;
+        let caller = ann.caller(&world.tokens);
+        expect(&world, &[(&caller, true)]).await;
+        // What that version wrote is older than all that is heard from now on.
+        ann.change_organization(|bakery| bakery.client_access_enabled = Some(false));
+        expect(&world, &[(&caller, false)]).await;
     })
     .await;
 }
