@@ -6,10 +6,10 @@ use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
 use clientele_api::journal::{ChangeKind, Entry, InitialState, ListEntriesRequest, WatchRequest};
 use clientele_api::org::{Member, Organization, Team, User};
-use clientele_testkit::{Caller, Calls, Engine, Running, on_both_engines, reason};
+use clientele_testkit::{Caller, Calls, Engine, Running, on_both_engines, reason, until};
 use futures::future::join_all;
 use prost::{Message as _, Name as _};
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -186,6 +186,16 @@ impl World {
         let suspend = json!({ "name": BAKERY, "reason": "Zebra", "requestId": id() });
         world.done("OrganizationService/SuspendOrganization", suspend).await;
         (world, [ann, ben, carl])
+    }
+
+    /// Waits until so many wait for a lock of this database.
+    pub(crate) async fn until_waiting(&self, count: i64) {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until(Duration::from_secs(20), "they wait", async || {
+            self.count(waiting).await == count
+        })
+        .await;
     }
 
     async fn nothing_is_left_unfinished(&self) {
@@ -782,6 +792,37 @@ async fn many_purge_at_once_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_purge_at_once_on_postgres() {
     many_purge_at_once(Engine::Postgres).await;
+}
+
+/// Ann comes online when she has been erased already: the call was admitted before, and has read who she was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_online_too_late_leaves_nothing() {
+    let world = World::start(Engine::Postgres).await;
+    world.create_organization("bakery").await;
+    let ann = world.add("bakery", "ann.zebra@example.com", &[]).await;
+    let session = world.database().await;
+    let blocking = session.begin().await.unwrap();
+    blocking
+        .execute_unprepared("SELECT 1 FROM members FOR UPDATE")
+        .await
+        .unwrap();
+    let user = named(format!("workspaces/acme/users/{}", ann.user));
+    let erase = world.call(&world.admin, DELETE_USER, user);
+    let online = async {
+        world.until_waiting(1).await;
+        let present =
+            json!({ "name": ann.member, "presence": "PRESENCE_ONLINE", "requestId": Uuid::new_v4().to_string() });
+        world.call(&ann.caller, "MemberService/SetPresence", present).await
+    };
+    let unblock = async {
+        world.until_waiting(2).await;
+        blocking.commit().await.unwrap();
+    };
+    let (erased, online, ()) = tokio::join!(erase, online, unblock);
+    erased.unwrap();
+    assert!([Code::NotFound, Code::PermissionDenied].contains(&online.unwrap_err().code()));
+    world.nothing_is_left_unfinished().await;
+    assert_eq!(world.tables_with(Engine::Postgres, SECRET).await, BTreeSet::new());
 }
 
 /// Ann is erased while she becomes a member of one organization, accepts an invitation to another, and is changed.

@@ -3,6 +3,7 @@
 use crate::World;
 use clientele_api::org::{CreateWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, Workspace};
 use clientele_testkit::{Engine, on_both_engines, reason};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -106,6 +107,28 @@ async fn a_workspace_is_deleted_when_there_is_nothing_in_it() {
         done(CREATE_ORGANIZATION, bakery_of_globex()).await;
     })
     .await;
+}
+
+/// The organization is put in while the call that deletes the workspace has begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workspace_is_not_deleted_that_gets_an_organization_meanwhile() {
+    let world = World::start(Engine::Postgres).await;
+    world.create_workspace("globex").await;
+    world.create_organization("bakery").await;
+    let session = world.database().await;
+    let creating = session.begin().await.unwrap();
+    let create = "CREATE TEMP TABLE new ON COMMIT DROP AS SELECT * FROM organizations; \
+        UPDATE new SET uid = gen_random_uuid(), workspace_id = 'globex', \
+            workspace_uid = (SELECT uid FROM workspaces WHERE id = 'globex'); \
+        INSERT INTO organizations SELECT * FROM new";
+    creating.execute_unprepared(create).await.unwrap();
+    let create = async {
+        world.until_waiting(1).await;
+        creating.commit().await.unwrap();
+    };
+    let delete = world.call(&world.operator, DELETE, globex());
+    let (deleted, ()) = tokio::join!(delete, create);
+    assert_eq!(reason(&deleted.unwrap_err()), "WORKSPACE_NOT_EMPTY");
 }
 
 /// Each workspace is deleted while an organization is created in it: either the organization is, or the workspace is not there.
