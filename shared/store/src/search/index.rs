@@ -113,7 +113,7 @@ impl Index {
             reader.all_of::<M>(statement).await
         };
         let exact = query.exact();
-        let Answer { value, mut revision } = read(&[exact.clone()], MOST + 1).await?;
+        let Answer { value, mut revision } = read(std::slice::from_ref(&exact), MOST + 1).await?;
         let mut rows = Rows::default();
         if value.len() > MOST {
             for keys in query.best().into_iter().filter(|keys| *keys != exact) {
