@@ -61,7 +61,7 @@ pub struct OrgService {
     #[arg(long, env = "CLIENTELE_SECRET_KEY_FILE")]
     pub secret_key_file: PathBuf,
     /// The folder with the keys that access tokens are signed with: Ed25519 in PKCS #8 PEM files, the same on every replica. The last
-    /// in the order of their names signs, all verify; one that is added signs ten minutes later.
+    /// in the order of their names signs once it is ten minutes old, all verify.
     #[arg(long, env = "CLIENTELE_SESSION_KEYS")]
     pub session_keys: PathBuf,
 }

@@ -8,6 +8,7 @@ use crate::store::standing::Place;
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, WorkspaceRef, last_id};
 use clientele_api::{Error, Micros, Result, Uid, Violations, org as api, parse};
+use clientele_service::caller::Caller;
 use clientele_service::scope::{Platform, Scope};
 use clientele_service::standing::{SignedIn, denied, session_ended};
 use clientele_service::token::{Claims, Role, SESSIONS};
@@ -30,10 +31,12 @@ pub async fn create(
 ) -> Result<Answer<api::CreateSessionResponse>> {
     let mut violations = Violations::new();
     violations.check("email", parse::line(&request.email, 1..=254));
-    violations.check("password", parse::line(&request.password, 1..=256));
+    if request.password.is_empty() {
+        violations.add("password", "must be given");
+    }
     violations.finish(Some(()))?;
     let user = password::check(app, &scope, &request.email, &request.password).await?;
-    let places = store::standing::places(&app.reader, &scope, user.uid).await?;
+    let places = store::standing::places(&app.reader, &scope, user.uid, &request.organization).await?;
     let revision = places.revision;
     let organization = match choose(&user, places.value, &request.organization)? {
         Choice::One(organization) => organization,
@@ -56,9 +59,6 @@ enum Choice {
 
 /// Where a user signs in to. Its password was right, so it may know where it is a member, and why it may do nothing there.
 fn choose(user: &User, mut places: Vec<Place>, named: &str) -> Result<Choice> {
-    if !named.is_empty() {
-        places.retain(|place| place.organization.name() == named);
-    }
     let denial = places.first().map(|place| place.denial);
     places.retain(|place| place.denial == api::AccessDenial::Unspecified);
     match (places.as_slice(), denial) {
@@ -195,10 +195,23 @@ async fn renew(
 ) -> Result<Answer<api::SessionTokens>> {
     let uid = Uid::parse(last_id(&name)).ok_or_else(session_ended)?;
     let keys = app.clone();
-    let author = scope.author();
+    let found = store::session::find(&app.reader, &scope, uid).await?.value;
+    let found = found.ok_or_else(session_ended)?;
+    let author = match found.read_token(&token, &keys.secret_key, Micros::now())? {
+        // Whoever has a copy, it is not known who.
+        Presented::Old => Author {
+            actor: Caller::Public.actor(),
+            acting_for: None,
+            ..scope.author()
+        },
+        Presented::Present | Presented::JustBefore => Author {
+            actor: found.actor(),
+            acting_for: found.acting_for(),
+            ..scope.author()
+        },
+    };
     let unit = async move |tx: &Tx| {
         let now = Micros::now();
-        // A session that there is not, and one whose token is another, look alike.
         let before =
             store::session::lock(tx, &scope, uid)
                 .await
@@ -208,7 +221,7 @@ async fn renew(
                 })?;
         let after = match before.read_token(&token, &keys.secret_key, now)? {
             Presented::Present => before.rotate(&keys.secret_key, now),
-            Presented::JustBefore => before.clone(),
+            Presented::JustBefore => before.repeat(&keys.secret_key, now),
             Presented::Old => {
                 let change = end(tx, &scope, &before, now);
                 return Ok(recorded(api::SessionTokens::default(), vec![change]));
@@ -234,8 +247,8 @@ async fn renew(
 
 /// The organization of this name, if the session's user is a member of it.
 async fn place(tx: &Tx, session: &Session, name: &str) -> Result<OrganizationRef> {
-    let places = store::standing::places_of(tx, &session.organization.workspace, session.user).await?;
-    let place = places.into_iter().find(|place| place.organization.name() == name);
+    let workspace = &session.organization.workspace;
+    let place = store::standing::place(tx, workspace, session.user, name).await?;
     let place = place.ok_or_else(|| Error::not_found("Organization", name))?;
     Ok(place.organization)
 }

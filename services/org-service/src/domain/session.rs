@@ -109,13 +109,13 @@ impl Session {
 
     /// What the refresh token is; UNAUTHENTICATED `SESSION_ENDED` if it is none of this session's, or the session is over.
     pub fn read_token(&self, token: &str, key: &SecretKey, now: Micros) -> Result<Presented> {
-        let generation = key.generation_of(self.uid, token);
-        // A token that was handed out outlives the key that it was derived with.
+        // Tokens that were handed out outlive the key that they were derived with: the last two are known by what is kept of them.
         let present = self.token.is_of(token);
-        if (generation.is_none() && !present) || self.state(now) != State::Active {
+        let previous = self.previous.is_some_and(|previous| previous.is_of(token));
+        let ours = present || previous || key.generation_of(self.uid, token).is_some();
+        if !ours || self.state(now) != State::Active {
             return Err(session_ended());
         }
-        let previous = self.previous.is_some_and(|previous| previous.is_of(token));
         Ok(if present {
             Presented::Present
         } else if previous && now <= self.last_use_time.plus(GRACE) {
@@ -140,6 +140,29 @@ impl Session {
             },
             ..self.clone()
         }
+    }
+
+    /// For whoever comes again with the token before: with the same successor, unless that was derived with another key and can't be
+    /// given again.
+    pub fn repeat(&self, key: &SecretKey, now: Micros) -> Self {
+        match self.token.is_of(&key.refresh_token(self.uid, self.generation)) {
+            true => self.clone(),
+            false => self.rotate(key, now),
+        }
+    }
+
+    /// Who really is behind it, as the journal names actors.
+    pub fn actor(&self) -> String {
+        self.staff.clone().unwrap_or_else(|| self.user_actor())
+    }
+
+    /// In whose place the actor acts; None: in its own.
+    pub fn acting_for(&self) -> Option<String> {
+        self.staff.as_ref().map(|_| self.user_actor())
+    }
+
+    fn user_actor(&self) -> String {
+        format!("users/{}", self.user)
     }
 
     /// In another organization; equal to this one if it is there already.
@@ -209,7 +232,6 @@ pub fn credentials_invalid() -> Error {
 /// As the journal has it.
 impl From<&Session> for api::Session {
     fn from(session: &Session) -> Self {
-        let user = format!("users/{}", session.user);
         let state = if session.revoked { State::Revoked } else { State::Active };
         Self {
             name: session.name(),
@@ -221,8 +243,8 @@ impl From<&Session> for api::Session {
             user: user_name(&session.organization.workspace, session.user),
             organization: session.organization.name(),
             organization_uid: session.organization.uid.to_string(),
-            acting_for: session.staff.as_ref().map(|_| user.clone()).unwrap_or_default(),
-            actor: session.staff.clone().unwrap_or(user),
+            acting_for: session.acting_for().unwrap_or_default(),
+            actor: session.actor(),
             last_use_time: None,
             expire_time: None,
             state: state.into(),
@@ -271,9 +293,19 @@ mod tests {
         for wrong in ["", "x", &key.refresh_token(Uid::new(), 3), &key.token(first.uid, 3)] {
             assert!(third.read_token(wrong, &key, BEGIN).is_err(), "{wrong}");
         }
-        // Another key: what was handed out is good once more.
+        assert_eq!(third.repeat(&key, BEGIN), third);
+        // Another key: what was handed out is good once more, and so is what was handed out before.
         let other = SecretKey::new(&[8; 32]).unwrap();
         assert_eq!(third.read_token(&token(3), &other, BEGIN).unwrap(), Presented::Present);
+        assert_eq!(
+            third.read_token(&token(2), &other, BEGIN).unwrap(),
+            Presented::JustBefore
+        );
+        let fourth = third.repeat(&other, BEGIN);
+        assert!(
+            fourth.token.is_of(&other.refresh_token(third.uid, 4)),
+            "the same can't be given again"
+        );
     }
 
     #[test]

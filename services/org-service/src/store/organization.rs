@@ -187,8 +187,12 @@ pub fn insert(tx: &Tx, _scope: &Scope<WorkspaceRef>, organization: &Organization
 
 /// Organizations, without what is left of those that were purged.
 pub fn present() -> Select<Entity> {
-    let purged = Column::DeleteTime.is_not_null().and(Column::PurgeTime.is_null());
-    Entity::find().filter(purged.not())
+    Entity::find().filter(purged().not())
+}
+
+/// What is left of an organization that was purged.
+pub(super) fn purged() -> Expr {
+    Column::DeleteTime.is_not_null().and(Column::PurgeTime.is_null())
 }
 
 fn of_scope(scope: &Scope<OrganizationRef>) -> Select<Entity> {

@@ -87,6 +87,13 @@ pub async fn lock(tx: &Tx, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<Sess
     row.try_into()
 }
 
+/// A session of the scope's workspace, if there is one.
+pub async fn find(reader: &Reader, scope: &Scope<WorkspaceRef>, uid: Uid) -> Result<Answer<Option<Session>>> {
+    let select = Entity::find_by_id(uid.0).filter(Column::WorkspaceUid.eq(scope.workspace().uid.0));
+    let row = reader.one(select).await?;
+    row.try_map(|row| row.map(Session::try_from).transpose())
+}
+
 /// The sessions of a user that can be used, which no other unit changes until this one has ended; the least recently used first. In a
 /// unit that has locked the user, so that there can't be more of them.
 pub async fn lock_active<L>(tx: &Tx, _scope: &Scope<L>, user: Uid, now: Micros) -> Result<Vec<Session>> {

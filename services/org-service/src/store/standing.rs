@@ -110,24 +110,33 @@ pub async fn read(tx: &Tx, who: SignedIn) -> Result<Option<Standing>> {
     Ok(Some(row.standing(&grants, &custom)))
 }
 
-/// The organizations that a user of the scope's workspace is a member of, by their names.
-pub async fn places(reader: &Reader, scope: &Scope<WorkspaceRef>, user: Uid) -> Result<Answer<Vec<Place>>> {
-    let rows = reader
-        .all_of::<PlaceRow>(select_places(scope.workspace(), user))
-        .await?;
+/// The organizations that a user of the scope's workspace is a member of, by their names; the one of this name only, if it is not empty.
+pub async fn places(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    user: Uid,
+    named: &str,
+) -> Result<Answer<Vec<Place>>> {
+    let query = select_places(scope.workspace(), user, named);
+    let rows = reader.all_of::<PlaceRow>(query).await?;
     Ok(rows.map(|rows| rows.into_iter().map(PlaceRow::place).collect()))
 }
 
-/// The organizations that a user of a workspace is a member of, by their names.
-pub async fn places_of(tx: &Tx, workspace: &WorkspaceRef, user: Uid) -> Result<Vec<Place>> {
-    let query = select_places(workspace, user);
-    let rows = PlaceRow::find_by_statement(tx.get_database_backend().build(&query));
-    let rows = rows.all(tx).await.map_err(db_error)?;
-    Ok(rows.into_iter().map(PlaceRow::place).collect())
+/// The organization of this name, if a user of the workspace is a member of it.
+pub async fn place(tx: &Tx, workspace: &WorkspaceRef, user: Uid, named: &str) -> Result<Option<Place>> {
+    let query = select_places(workspace, user, named);
+    let row = PlaceRow::find_by_statement(tx.get_database_backend().build(&query));
+    Ok(row.one(tx).await.map_err(db_error)?.map(PlaceRow::place))
 }
 
-fn select_places(workspace: &WorkspaceRef, user: Uid) -> SelectStatement {
-    standings(None)
+fn select_places(workspace: &WorkspaceRef, user: Uid, named: &str) -> SelectStatement {
+    let mut places = standings(None);
+    if !named.is_empty() {
+        let prefix = format!("{}/organizations/", workspace.name());
+        // What lies elsewhere has no id here.
+        places = places.filter(member::Column::OrganizationId.eq(named.strip_prefix(&prefix).unwrap_or_default()));
+    }
+    places
         .columns([
             member::Column::WorkspaceId,
             member::Column::OrganizationUid,
@@ -137,6 +146,7 @@ fn select_places(workspace: &WorkspaceRef, user: Uid) -> SelectStatement {
         .filter(member::Column::WorkspaceUid.eq(workspace.uid.0))
         .filter(member::Column::UserUid.eq(user.0))
         .filter(member::Column::State.ne(i32::from(api::member::State::Removed)))
+        .filter(organization::purged().not())
         .order_by_asc(organization::Column::DisplayName)
         .order_by_asc(organization::Column::Uid)
         .limit(MOST_PLACES)

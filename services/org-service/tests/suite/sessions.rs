@@ -371,6 +371,7 @@ async fn a_refresh_token_works_once_and_the_one_before_for_a_while() {
         world.is_over(&third).await;
         let entries = entries(&world, &world.member, ACME).await;
         assert_eq!(entries[0]["changes"][0]["after"]["state"], "STATE_REVOKED");
+        assert_eq!(entries[0]["actor"], "public", "nobody knows whose copy it is");
     })
     .await;
 }
@@ -667,11 +668,23 @@ async fn staff_logs_in_as_a_member_and_both_are_known() {
         let filter = json!({ "parent": ACME, "filter": format!("acting_for = \"users/{}\"", ann.user) });
         let listed = world.calls().call(path, &world.member, filter).await.unwrap().0;
         assert_eq!(listed["entries"].as_array().unwrap().len(), 2);
+        // It is not the person: it sets no password, whether it knows the one before or not.
+        let set = json!({ "name": format!("{ACME}/users/{}", ann.user), "password": "entirely different words", "oldPassword": PASSWORD });
+        let method = "UserService/SetPassword";
+        world
+            .refused(&bearer(&tokens), method, set, Code::PermissionDenied, "CALLER_NOT_ALLOWED")
+            .await;
         // For an hour, however often it refreshes.
         let left = |tokens: &Value| tokens["session"]["expireTime"].clone();
         let refreshed = world.refresh(&tokens).await.unwrap();
         assert_eq!(left(&refreshed), left(&tokens));
         assert_eq!(self::claims(&refreshed)["act"]["sub"], staff);
+        join_butcher(&world, &ann).await;
+        let mut switch = proof(&refreshed);
+        switch["organization"] = json!(BUTCHER);
+        let refreshed = world.call(&nobody(), SWITCH, switch).await.unwrap();
+        let switched = &self::entries(&world, &world.member, ACME).await[0];
+        assert_eq!((&switched["actor"], &switched["actingFor"]), (&staff, &user), "{switched}");
         world.execute("UPDATE sessions SET expire_time = create_time").await;
         world
             .refused(
@@ -698,6 +711,7 @@ async fn staff_logs_in_as_a_member_and_both_are_known() {
                 "ACCESS_DENIED",
             )
             .await;
+        world.done("MemberService/RemoveMember", json!({ "name": format!("{BUTCHER}/members/{}", ann.user) })).await;
         let stranger = json!({ "name": format!("{BUTCHER}/members/{}", ann.user) });
         world
             .refused(
@@ -841,8 +855,14 @@ async fn keys_rotate_and_nobody_is_signed_out() {
         jwks().await["keys"].as_array().unwrap().len() == 2
     })
     .await;
-    // It does not sign yet; a server that starts with it takes it for known everywhere.
+    // It does not sign before it is ten minutes old.
     assert_eq!(header(&world.refresh(&before).await.unwrap()), first);
+    let file = std::fs::File::options()
+        .append(true)
+        .open(folder.join("2.pem"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(601))
+        .unwrap();
     let restarted = clientele_testkit::Running::start(&world.service).await;
     let calls = clientele_testkit::Calls::new(restarted.channel().await);
     let path = "/clientele.org.v1.SessionService/RefreshSession";
@@ -969,6 +989,63 @@ async fn a_session_that_begins_while_the_password_changes_is_over_afterwards() {
     changed.unwrap();
     assert_eq!(world.count("SELECT count(*) FROM sessions").await, 2);
     assert_eq!(world.count("SELECT count(*) FROM sessions WHERE NOT revoked").await, 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_while_it_is_refreshed_stays_ended() {
+    let (world, _) = world(Engine::Postgres).await;
+    let tokens = world.sign_in("ann@example.com").await;
+    let (database, other) = (world.database().await, world.database().await);
+    let held = other.begin().await.unwrap();
+    held.execute_unprepared("UPDATE sessions SET revoked = true")
+        .await
+        .unwrap();
+    let end = async {
+        until_somebody_waits(&database).await;
+        held.commit().await.unwrap();
+    };
+    let (refreshed, ()) = tokio::join!(world.refresh(&tokens), end);
+    assert_eq!(refreshed.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(world.count("SELECT count(*) FROM sessions WHERE NOT revoked").await, 0);
+}
+
+#[tokio::test]
+async fn any_password_that_can_be_set_signs_in() {
+    on_both_engines(async |engine| {
+        let (world, ann) = world(engine).await;
+        let spaced = "  entirely different words ";
+        let long = "entirely different words ".to_owned() + &"o\u{308}".repeat(150);
+        for password in [spaced, &long] {
+            set_password_as(&world, &world.admin, &ann, json!({ "password": password })).await;
+            let request = json!({ "parent": ACME, "email": "ann@example.com", "password": password });
+            world.call(&nobody(), CREATE, request).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_namesake_of_what_was_purged_can_be_gone_to() {
+    on_both_engines(async |engine| {
+        let (world, ann) = world(engine).await;
+        join_butcher(&world, &ann).await;
+        // As a purge leaves it until its last step.
+        world
+            .execute("UPDATE organizations SET id = '~butcher', display_name = '', delete_time = 1, purge_time = NULL WHERE id = 'butcher'")
+            .await;
+        world.create_organization("butcher").await;
+        let user = format!("{ACME}/users/{}", ann.user);
+        let request = json!({ "parent": BUTCHER, "user": user });
+        let replica = clientele_testkit::Running::start(&world.service).await; // remembers no name
+        let calls = clientele_testkit::Calls::new(replica.channel().await);
+        let create = "/clientele.org.v1.MemberService/CreateMember";
+        calls.call(create, &world.admin, request).await.unwrap();
+        let bakery = world.try_sign_in("ann@example.com", BAKERY).await.unwrap()["tokens"].clone();
+        let mut switch = proof(&bakery);
+        switch["organization"] = json!(BUTCHER);
+        world.call(&nobody(), SWITCH, switch).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

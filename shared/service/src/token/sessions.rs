@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
-/// How long a key that appears while we run is known before it signs: until then every replica has it mounted, and every other service
-/// has fetched it.
+/// How old a key must be to sign: until then every replica has it mounted, and every other service has fetched it.
 const SIGNS_AFTER: Duration = Duration::from_secs(600);
 /// For a key that is not known, the others are asked at most this often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -121,8 +120,9 @@ impl FetchedKeys {
 }
 
 /// The private keys that org-service signs with: a folder of PKCS #8 PEM files (Ed25519). The last of them in the order of their names
-/// signs, all verify. One that is put there is published at once, and signs ten minutes later; one that is taken away ends the access
-/// tokens that it signed, which their bearers then refresh. Nobody is signed out.
+/// signs, all verify. One that is put there is published at once, and signs ten minutes later, by the time of its file also for those who
+/// start meanwhile; where all are younger, the first signs. One that is taken away ends the access tokens that it signed, which their
+/// bearers then refresh. Nobody is signed out.
 #[derive(Debug, Clone)]
 pub struct SessionKeys(Arc<Private>);
 
@@ -143,15 +143,15 @@ struct Read {
 #[derive(Debug)]
 struct Known {
     key: Arc<SigningKey>,
-    /// When it appeared. None: it was there when we started.
-    since: Option<Instant>,
+    /// When it appeared.
+    since: SystemTime,
 }
 
 impl SessionKeys {
     /// Reads the keys of a folder; it must have one.
     pub fn open(folder: &Path) -> Result<Self> {
         let modified = modified(folder);
-        let keys = read(folder, &BTreeMap::new(), None)?;
+        let keys = read(folder, &BTreeMap::new(), SystemTime::UNIX_EPOCH)?;
         let public = Public::default();
         public.replace(jwks(&keys))?;
         Ok(Self(Arc::new(Private {
@@ -170,14 +170,13 @@ impl SessionKeys {
 
     /// The key that signs now.
     pub fn signing(&self) -> Arc<SigningKey> {
-        self.signing_at(Instant::now())
+        self.signing_at(SystemTime::now())
     }
 
-    fn signing_at(&self, now: Instant) -> Arc<SigningKey> {
+    fn signing_at(&self, now: SystemTime) -> Arc<SigningKey> {
         let read = self.0.read.read().unwrap_or_else(PoisonError::into_inner);
-        let known_long = |known: &&Known| known.since.is_none_or(|since| now.duration_since(since) >= SIGNS_AFTER);
+        let known_long = |known: &&Known| known.since + SIGNS_AFTER <= now;
         let newest = read.keys.values().rev().find(known_long);
-        // Where all have been replaced at once, there is none that was known long enough.
         let key = newest.or(read.keys.values().next()).map(|known| known.key.clone());
         key.unwrap_or_else(|| Arc::new(SigningKey::generate())) // never: a folder without keys is not taken over
     }
@@ -197,7 +196,7 @@ impl SessionKeys {
             return;
         }
         let folder = self.0.folder.display();
-        let keys = match read(&self.0.folder, &known.keys, Some(Instant::now())) {
+        let keys = match read(&self.0.folder, &known.keys, SystemTime::now()) {
             Ok(keys) => keys,
             Err(error) => {
                 let error = format!("{error:#}");
@@ -217,8 +216,8 @@ fn jwks(keys: &BTreeMap<String, Known>) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// The keys of a folder; those that are known already stay what they are.
-fn read(folder: &Path, known: &BTreeMap<String, Known>, since: Option<Instant>) -> Result<BTreeMap<String, Known>> {
+/// The keys of a folder; those that are known already stay what they are, the others appeared no earlier than `begin`.
+fn read(folder: &Path, known: &BTreeMap<String, Known>, begin: SystemTime) -> Result<BTreeMap<String, Known>> {
     let context = || format!("read the keys of sessions in {}", folder.display());
     let mut keys = BTreeMap::new();
     for entry in std::fs::read_dir(folder).with_context(context)? {
@@ -230,7 +229,10 @@ fn read(folder: &Path, known: &BTreeMap<String, Known>, since: Option<Instant>) 
         let key = Arc::new(SigningKey::load(&path)?);
         let since = match known.get(&name) {
             Some(before) if before.key.jwk() == key.jwk() => before.since,
-            _ => since,
+            _ => std::fs::metadata(&path)
+                .and_then(|file| file.modified())
+                .with_context(context)?
+                .max(begin),
         };
         keys.insert(name, Known { key, since });
     }
@@ -267,15 +269,23 @@ mod tests {
         let folder = folder(&["1.pem", "2.pem"]);
         std::fs::write(folder.path().join("README"), "no key").unwrap();
         let keys = SessionKeys::open(folder.path()).unwrap();
-        let soon = Instant::now();
+        let soon = SystemTime::now();
+        // All are new: the first signs until the last is old enough.
+        assert_eq!(keys.signing_at(soon).jwk(), named(folder.path(), "1.pem"));
+        let soon = soon + SIGNS_AFTER;
         assert_eq!(keys.signing_at(soon).jwk(), named(folder.path(), "2.pem"));
         SigningKey::generate().save(&folder.path().join("3.pem")).unwrap();
+        let young = std::fs::File::options().append(true).open(folder.path().join("3.pem"));
+        young.unwrap().set_modified(soon).unwrap();
         assert!(keys.have_changed() && !keys.have_changed());
         let published: serde_json::Value = serde_json::from_str(&keys.jwks()).unwrap();
         assert_eq!(published["keys"].as_array().unwrap().len(), 3);
         assert_eq!(keys.signing_at(soon).jwk(), named(folder.path(), "2.pem"));
-        let later = Instant::now() + SIGNS_AFTER;
+        let later = soon + SIGNS_AFTER;
         assert_eq!(keys.signing_at(later).jwk(), named(folder.path(), "3.pem"));
+        // Who starts meanwhile knows it, too.
+        let another = SessionKeys::open(folder.path()).unwrap();
+        assert_eq!(another.signing_at(soon).jwk(), named(folder.path(), "2.pem"));
         // Taken away before it ever signed, or after: the one before signs.
         std::fs::remove_file(folder.path().join("3.pem")).unwrap();
         keys.reload_if_touched();
