@@ -9,6 +9,7 @@ mod load;
 mod passwords;
 mod permissions;
 mod pgbench;
+mod searches;
 mod table;
 mod watch;
 mod world;
@@ -55,6 +56,8 @@ enum Rows {
     Permissions,
     /// TestPermissions while somebody guesses passwords.
     Passwords,
+    /// SearchOrganizations over 100 000 organizations.
+    Search,
     /// CreateOrganization on PostgreSQL, beside pgbench.
     CreatePostgres,
     /// CreateOrganization on SQLite, beside one transaction per commit.
@@ -108,6 +111,7 @@ impl Bench {
             Rows::Get => gets::measure(self, table).await,
             Rows::Permissions => permissions::measure(self, table).await,
             Rows::Passwords => passwords::measure(self, table).await,
+            Rows::Search => searches::measure(self, table).await,
             Rows::CreatePostgres => creates::measure_postgres(self, table).await,
             Rows::CreateSqlite => creates::measure_sqlite(self, table).await,
             Rows::Watch => {
