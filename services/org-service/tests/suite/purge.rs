@@ -198,6 +198,37 @@ impl World {
         .await;
     }
 
+    /// From here on nothing can be deleted from the table.
+    async fn keep_all_of(&self, engine: Engine, table: &str) {
+        let keep = match engine {
+            Engine::Postgres => format!(
+                "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$kept$$; END'; \
+                CREATE TRIGGER kept BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION kept()"
+            ),
+            Engine::Sqlite => {
+                format!("CREATE TRIGGER kept BEFORE DELETE ON {table} BEGIN SELECT RAISE(ABORT, 'kept'); END")
+            }
+        };
+        self.database().await.execute_unprepared(&keep).await.unwrap();
+    }
+
+    /// Now it can.
+    async fn keep_nothing(&self, engine: Engine, table: &str) {
+        let let_go = match engine {
+            Engine::Postgres => format!("DROP TRIGGER kept ON {table}"),
+            Engine::Sqlite => "DROP TRIGGER kept".to_owned(),
+        };
+        self.database().await.execute_unprepared(&let_go).await.unwrap();
+    }
+
+    /// The ids of what a search of organizations finds, deleted ones too.
+    async fn found_by(&self, typed: &str) -> Vec<Value> {
+        let search = json!({ "parent": "workspaces/acme", "query": typed, "showDeleted": true });
+        let found = self.done("OrganizationService/SearchOrganizations", search).await;
+        let found = found["organizations"].as_array().unwrap();
+        found.iter().map(|one| one["name"].clone()).collect()
+    }
+
     async fn nothing_is_left_unfinished(&self) {
         for none in [
             "SELECT count(*) FROM erasures",
@@ -431,86 +462,212 @@ async fn the_journal_of_a_purged_organization_tells_who_did_what_and_can_be_watc
     .await;
 }
 
-#[tokio::test]
-async fn nothing_is_left_of_an_erased_person() {
-    on_both_engines(async |engine| {
-        let world = World::start(engine).await;
-        for id in ["bakery", "butcher", "cobbler"] {
-            world.create_organization(id).await;
-        }
-        let id = || Uuid::new_v4().to_string();
-        let both = json!({
-            "parent": BAKERY, "requestId": id(),
-            "requests": [
-                { "newUser": { "email": "ann.zebra@example.com", "displayName": "Zebra", "photoUri": "https://x.de/zebra" }, "member": { "roles": ["org-admin"] } },
-                { "newUser": { "email": "ben@example.com", "displayName": "Ben" } },
-            ],
-        });
-        let created = world.done("MemberService/BatchCreateMembers", both.clone()).await;
-        let ann = world.person(created["members"][0].clone()).await;
-        let ben = world.person(created["members"][1].clone()).await;
-        let user = format!("workspaces/acme/users/{}", ann.user);
-        world.done("MemberService/CreateMember", json!({ "parent": BUTCHER, "user": user, "requestId": id() })).await;
-        let team = json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": "Sales", "members": [ann.user, ben.user] } });
-        world.done("TeamService/CreateTeam", team).await;
-        let cobbler = "workspaces/acme/organizations/cobbler";
-        world.invite_to(cobbler, "Ann.Zebra@example.com").await;
-        let (accepted, token) = world.invite_to("workspaces/acme/organizations/cobbler", "ben@example.com").await;
-        let accepting = json!({ "name": accepted, "token": token });
-        world.call(&Caller::default(), "InvitationService/AcceptInvitation", accepting).await.unwrap();
-        let update = json!({ "user": { "name": user, "email": "new.zebra@example.com" }, "requestId": id() });
-        world.done("UserService/UpdateUser", update.clone()).await;
-        let present = json!({ "name": ann.member, "presence": "PRESENCE_ONLINE", "requestId": id() });
-        world.call(&ann.caller, "MemberService/SetPresence", present).await.unwrap();
-        // This invitation is for the address that Ann has had since.
-        world.invite_to(cobbler, "new.zebra@example.com").await;
-        let old = "DELETE FROM invitations WHERE email = 'Ann.Zebra@example.com'";
-        let known: BTreeSet<String> = ["users", "invitations", "journal"].map(str::to_owned).into();
-        assert_eq!(world.tables_with(engine, SECRET).await, known);
-        world.database().await.execute_unprepared(old).await.unwrap();
+/// What is kept by its step is a team first, then a user.
+async fn what_is_half_purged_is_not_told(engine: Engine) {
+    for kept in ["teams", "users"] {
+        let (world, [_, ben, _]) = World::with_a_secret_bakery(engine).await;
+        let keys = "SELECT CAST(search_keys AS text) FROM organizations WHERE id";
+        let [known] = <[String; 1]>::try_from(world.sql_rows(&format!("{keys} = 'bakery'")).await).unwrap();
+        world.keep_all_of(engine, kept).await;
+        world.delete(BAKERY).await;
+        assert_eq!(world.found_by("zebra").await, [BAKERY]);
+        world.own(PURGE, forced(BAKERY)).await;
 
-        let stale = json!({ "name": user, "etag": "stale" });
-        world.refused(&world.admin, DELETE_USER, stale, Code::Aborted, "ETAG_MISMATCH").await;
-        world.refused(&world.member, DELETE_USER, named(user.as_str()), Code::PermissionDenied, "CALLER_NOT_ALLOWED").await;
-        world.done(DELETE_USER, json!({ "name": user, "validateOnly": true })).await;
-        assert_eq!(world.tables_with(engine, SECRET).await, known);
-        let remembered = json!({ "name": user, "requestId": id() });
-        world.done(DELETE_USER, remembered.clone()).await;
+        let remains = world.sql_rows("SELECT id FROM organizations WHERE id LIKE '~%'").await;
+        assert_eq!(remains.len(), 1, "{kept}");
+        for table in ["teams", "invitations", "roles", "members"] {
+            let left = world.count(&format!("SELECT count(*) FROM {table}")).await;
+            assert!(left > 0 || kept == "users", "{table}");
+        }
+        let (exists, _) = world.told(Start::InitialState(InitialState {})).await;
+        let names = exists.iter().map(|entry| entry.changes[0].resource.as_str());
+        let organizations = names.clone().filter(|name| name.contains("/organizations/"));
+        let foreign: Vec<&str> = organizations.filter(|name| !name.starts_with(BUTCHER)).collect();
+        assert_eq!(foreign, [""; 0], "{kept}");
+        if kept == "users" {
+            let users: Vec<&str> = names.filter(|name| name.contains("/users/")).collect();
+            assert_eq!(users, [format!("workspaces/acme/users/{}", ben.user)]);
+        }
+        for typed in ["zebra", "zebra-7", "bakery", remains[0].trim_start_matches('~')] {
+            assert_eq!(world.found_by(typed).await, [""; 0], "{kept}: {typed}");
+        }
+        assert!(!world.sql_rows(&format!("{keys} LIKE '%'")).await.contains(&known));
+
+        world.keep_nothing(engine, kept).await;
+        world.do_jobs().await;
         world.nothing_is_left_unfinished().await;
-        assert_eq!(world.tables_with(engine, "new.zebra").await, BTreeSet::new());
-        world.done(DELETE_USER, remembered).await;
-        for (method, name) in [("UserService/GetUser", user.clone()), ("MemberService/GetMember", ann.member.clone()), (DELETE_USER, user.clone())] {
-            world.refused(&world.admin, method, named(name), Code::NotFound, "RESOURCE_NOT_FOUND").await;
+        assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+        assert_eq!(world.found_by("butcher").await, [BUTCHER]);
+        if engine == Engine::Sqlite {
+            assert_eq!(world.count("SELECT count(*) FROM organizations_search_ids").await, 1);
         }
-        let denied = world.call(&ann.caller, "OrganizationService/GetOrganization", named(BAKERY)).await;
-        assert_eq!(reason(&denied.unwrap_err()), "ACCESS_DENIED");
+    }
+}
 
-        // What others have stays: the row that told of both tells of Ben.
-        let team = world.done("TeamService/GetTeam", named(format!("{BAKERY}/teams/sales"))).await;
-        assert_eq!(team["members"], json!([ben.user]));
-        let entries = world.entries_in(BAKERY).await;
-        let batch = entries.iter().find(|entry| entry.method.ends_with("BatchCreateMembers")).unwrap();
-        let emails: Vec<String> = batch.changes.iter().filter_map(|change| {
+#[tokio::test]
+async fn what_is_half_purged_is_not_told_on_sqlite() {
+    what_is_half_purged_is_not_told(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_is_half_purged_is_not_told_on_postgres() {
+    what_is_half_purged_is_not_told(Engine::Postgres).await;
+}
+
+async fn nothing_is_left_of_an_erased_person(engine: Engine) {
+    let world = World::start(engine).await;
+    for id in ["bakery", "butcher", "cobbler"] {
+        world.create_organization(id).await;
+    }
+    let id = || Uuid::new_v4().to_string();
+    let both = json!({
+        "parent": BAKERY, "requestId": id(),
+        "requests": [
+            { "newUser": { "email": "ann.zebra@example.com", "displayName": "Zebra", "photoUri": "https://x.de/zebra" }, "member": { "roles": ["org-admin"] } },
+            { "newUser": { "email": "ben@example.com", "displayName": "Ben" } },
+        ],
+    });
+    let created = world.done("MemberService/BatchCreateMembers", both.clone()).await;
+    let ann = world.person(created["members"][0].clone()).await;
+    let ben = world.person(created["members"][1].clone()).await;
+    let user = format!("workspaces/acme/users/{}", ann.user);
+    world
+        .done(
+            "MemberService/CreateMember",
+            json!({ "parent": BUTCHER, "user": user, "requestId": id() }),
+        )
+        .await;
+    let team =
+        json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": "Sales", "members": [ann.user, ben.user] } });
+    world.done("TeamService/CreateTeam", team).await;
+    let cobbler = "workspaces/acme/organizations/cobbler";
+    world.invite_to(cobbler, "Ann.Zebra@example.com").await;
+    let (accepted, token) = world
+        .invite_to("workspaces/acme/organizations/cobbler", "ben@example.com")
+        .await;
+    let accepting = json!({ "name": accepted, "token": token });
+    world
+        .call(&Caller::default(), "InvitationService/AcceptInvitation", accepting)
+        .await
+        .unwrap();
+    let update = json!({ "user": { "name": user, "email": "new.zebra@example.com" }, "requestId": id() });
+    world.done("UserService/UpdateUser", update.clone()).await;
+    let present = json!({ "name": ann.member, "presence": "PRESENCE_ONLINE", "requestId": id() });
+    world
+        .call(&ann.caller, "MemberService/SetPresence", present)
+        .await
+        .unwrap();
+    // This invitation is for the address that Ann has had since.
+    world.invite_to(cobbler, "new.zebra@example.com").await;
+    let old = "DELETE FROM invitations WHERE email = 'Ann.Zebra@example.com'";
+    let known: BTreeSet<String> = ["users", "invitations", "journal"].map(str::to_owned).into();
+    assert_eq!(world.tables_with(engine, SECRET).await, known);
+    world.database().await.execute_unprepared(old).await.unwrap();
+
+    world.give_password(&ann).await;
+    world.try_sign_in("new.zebra@example.com", BAKERY).await.unwrap();
+    world.reset_token(&ann).await;
+    let signed_in = "SELECT count(*) FROM sessions";
+    let proven = "SELECT count(*) FROM users WHERE password_hash IS NOT NULL OR reset_hash IS NOT NULL";
+    assert_eq!((world.count(signed_in).await, world.count(proven).await), (1, 1));
+
+    let stale = json!({ "name": user, "etag": "stale" });
+    world
+        .refused(&world.admin, DELETE_USER, stale, Code::Aborted, "ETAG_MISMATCH")
+        .await;
+    world
+        .refused(
+            &world.member,
+            DELETE_USER,
+            named(user.as_str()),
+            Code::PermissionDenied,
+            "CALLER_NOT_ALLOWED",
+        )
+        .await;
+    world
+        .done(DELETE_USER, json!({ "name": user, "validateOnly": true }))
+        .await;
+    assert_eq!(world.tables_with(engine, SECRET).await, known);
+    let remembered = json!({ "name": user, "requestId": id() });
+    world.keep_all_of(engine, "users").await;
+    world.done(DELETE_USER, remembered.clone()).await;
+    // Who can't be taken away yet is nobody all the same.
+    assert_eq!(world.count("SELECT count(*) FROM users WHERE email = ''").await, 1);
+    assert_eq!(world.count(proven).await, 0);
+    world.keep_nothing(engine, "users").await;
+    world.do_jobs().await;
+    world.nothing_is_left_unfinished().await;
+    assert_eq!(world.count(signed_in).await, 0);
+    assert_eq!(world.tables_with(engine, "new.zebra").await, BTreeSet::new());
+    world.done(DELETE_USER, remembered).await;
+    for (method, name) in [
+        ("UserService/GetUser", user.clone()),
+        ("MemberService/GetMember", ann.member.clone()),
+        (DELETE_USER, user.clone()),
+    ] {
+        world
+            .refused(&world.admin, method, named(name), Code::NotFound, "RESOURCE_NOT_FOUND")
+            .await;
+    }
+    let denied = world
+        .call(&ann.caller, "OrganizationService/GetOrganization", named(BAKERY))
+        .await;
+    assert_eq!(reason(&denied.unwrap_err()), "ACCESS_DENIED");
+
+    // What others have stays: the row that told of both tells of Ben.
+    let team = world
+        .done("TeamService/GetTeam", named(format!("{BAKERY}/teams/sales")))
+        .await;
+    assert_eq!(team["members"], json!([ben.user]));
+    let entries = world.entries_in(BAKERY).await;
+    let batch = entries
+        .iter()
+        .find(|entry| entry.method.ends_with("BatchCreateMembers"))
+        .unwrap();
+    let emails: Vec<String> = batch
+        .changes
+        .iter()
+        .filter_map(|change| {
             let any = change.after.as_ref().filter(|any| any.type_url == User::type_url())?;
             Some(User::decode(any.value.as_slice()).unwrap().email().to_owned())
-        }).collect();
-        assert_eq!(emails, ["", "ben@example.com"]);
-        // Each organization was told.
-        for parent in [BAKERY, BUTCHER] {
-            let told = &world.entries_in(parent).await[0];
-            assert!(told.method.ends_with("DeleteUser"), "{told:?}");
-            assert_eq!((told.changes[0].kind(), told.organization.as_str()), (ChangeKind::Purged, parent));
-        }
-        // Who repeats what was emptied is not answered.
-        world.refused(&world.admin, "MemberService/BatchCreateMembers", both, Code::InvalidArgument, "REQUEST_ID_REUSED").await;
-        let again = world.call(&world.admin, "UserService/UpdateUser", update).await;
-        assert_eq!(reason(&again.unwrap_err()), "REQUEST_ID_REUSED");
+        })
+        .collect();
+    assert_eq!(emails, ["", "ben@example.com"]);
+    // Each organization was told.
+    for parent in [BAKERY, BUTCHER] {
+        let told = &world.entries_in(parent).await[0];
+        assert!(told.method.ends_with("DeleteUser"), "{told:?}");
+        assert_eq!(
+            (told.changes[0].kind(), told.organization.as_str()),
+            (ChangeKind::Purged, parent)
+        );
+    }
+    // Who repeats what was emptied is not answered.
+    world
+        .refused(
+            &world.admin,
+            "MemberService/BatchCreateMembers",
+            both,
+            Code::InvalidArgument,
+            "REQUEST_ID_REUSED",
+        )
+        .await;
+    let again = world.call(&world.admin, "UserService/UpdateUser", update).await;
+    assert_eq!(reason(&again.unwrap_err()), "REQUEST_ID_REUSED");
 
-        // The email is free; the next who has it is left alone.
-        let next = world.add("bakery", "new.zebra@example.com", &[]).await;
-        assert_ne!(next.user, ann.user);
-    })
-    .await;
+    // The email is free; the next who has it is left alone.
+    let next = world.add("bakery", "new.zebra@example.com", &[]).await;
+    assert_ne!(next.user, ann.user);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_erased_person_on_sqlite() {
+    nothing_is_left_of_an_erased_person(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_erased_person_on_postgres() {
+    nothing_is_left_of_an_erased_person(Engine::Postgres).await;
 }
 
 /// Ann is a member of more organizations than are left in one unit, and the journal has more rows than are looked at in one.
@@ -733,6 +890,46 @@ async fn another_replica_sees_the_namesake_at_once() {
     }
 }
 
+/// Whoever remembers what a name means forgets it when the name is freed: the replica that frees it at once, another one with what it
+/// reads at the end of the journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_remembered_means_the_namesake() {
+    let world = World::start(Engine::Postgres).await;
+    let running = Running::start(&world.service).await;
+    let other = Calls::new(running.channel().await);
+    let made_in = async |calls: &Calls| {
+        let list = "/clientele.journal.v1.JournalService/ListEntries";
+        let (listed, _) = calls
+            .call(list, &world.member, json!({ "parent": BAKERY }))
+            .await
+            .unwrap();
+        let first = listed["entries"].as_array().unwrap().last();
+        first.map(|first| first["changes"][0]["uid"].clone())
+    };
+    let former = json!(world.create_organization("bakery").await.uid);
+    for calls in [&world.calls(), &other] {
+        until(Duration::from_secs(20), "the former one is known", async || {
+            made_in(calls).await.as_ref() == Some(&former)
+        })
+        .await;
+    }
+    // A writer that has not ended: what comes after it has no replica noticed at the end of the journal.
+    let session = world.database().await;
+    let writer = "SET application_name = 'clientele-org-writer'";
+    session.execute_unprepared(writer).await.unwrap();
+    let writing = session.begin().await.unwrap();
+    writing.execute_unprepared("SELECT pg_current_xact_id()").await.unwrap();
+    world.delete(BAKERY).await;
+    world.own(PURGE, forced(BAKERY)).await;
+    let namesake = json!(world.create_organization("bakery").await.uid);
+    assert_ne!(made_in(&world.calls()).await, Some(former));
+    writing.commit().await.unwrap();
+    until(Duration::from_secs(20), "the namesake is known", async || {
+        made_in(&other).await.as_ref() == Some(&namesake)
+    })
+    .await;
+}
+
 /// Two calls and the job purge the same organizations, which have their people in common, at the same moment.
 async fn many_purge_at_once(engine: Engine) {
     let world = World::start(engine).await;
@@ -888,4 +1085,138 @@ async fn a_person_is_erased_who_is_given_something_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_is_erased_who_is_given_something_on_postgres() {
     a_person_is_erased_who_is_given_something(Engine::Postgres).await;
+}
+
+/// Somebody makes Ann a member of the butcher's, while the bakery is purged, of which alone she was one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_becomes_a_member_elsewhere_meanwhile_stays() {
+    let world = World::start(Engine::Postgres).await;
+    for id in ["bakery", "butcher"] {
+        world.create_organization(id).await;
+    }
+    let ann = world.add("bakery", "ann@example.com", &[]).await;
+    world.delete(BAKERY).await;
+    let session = world.database().await;
+    let adding = session.begin().await.unwrap();
+    let add = "CREATE TEMP TABLE new ON COMMIT DROP AS SELECT * FROM members; \
+        UPDATE new SET uid = gen_random_uuid(), organization_id = 'butcher', \
+            organization_uid = (SELECT uid FROM organizations WHERE id = 'butcher'); \
+        INSERT INTO members SELECT * FROM new";
+    adding.execute_unprepared(add).await.unwrap();
+    let add = async {
+        world.until_waiting(1).await;
+        adding.commit().await.unwrap();
+    };
+    let (_, ()) = tokio::join!(world.own(PURGE, forced(BAKERY)), add);
+    let user = named(format!("workspaces/acme/users/{}", ann.user));
+    assert_eq!(
+        world.done("UserService/GetUser", user).await["email"],
+        "ann@example.com"
+    );
+    world
+        .done(
+            "MemberService/GetMember",
+            named(format!("{BUTCHER}/members/{}", ann.user)),
+        )
+        .await;
+}
+
+/// Calls that have to do with Ann, while another one is erasing her: they find nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_erased_meanwhile_is_given_nothing() {
+    let world = World::start(Engine::Postgres).await;
+    for id in ["bakery", "butcher"] {
+        world.create_organization(id).await;
+    }
+    let session = world.database().await;
+    for (at, method) in [
+        "MemberService/CreateMember",
+        "InvitationService/AcceptInvitation",
+        DELETE_USER,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let email = format!("ann-{at}@example.com");
+        let ann = world.add("bakery", &email, &[]).await;
+        let user = format!("workspaces/acme/users/{}", ann.user);
+        let (invitation, token) = world.invite_to(BUTCHER, &email).await;
+        let request = match method {
+            DELETE_USER => named(user.as_str()),
+            "MemberService/CreateMember" => json!({ "parent": BUTCHER, "user": user }),
+            _ => json!({ "name": invitation, "token": token }),
+        };
+        let erasing = session.begin().await.unwrap();
+        let lock = format!("SELECT 1 FROM users WHERE uid = '{}' FOR UPDATE", ann.user);
+        erasing.execute_unprepared(&lock).await.unwrap();
+        let erase = async {
+            world.until_waiting(1).await;
+            let withdraw = format!(
+                "UPDATE users SET email = '', email_key = '~' || uid::text WHERE uid = '{}'",
+                ann.user
+            );
+            erasing.execute_unprepared(&withdraw).await.unwrap();
+            erasing.commit().await.unwrap();
+        };
+        let caller = match method {
+            "InvitationService/AcceptInvitation" => &Caller::default(),
+            _ => &world.admin,
+        };
+        let (answered, ()) = tokio::join!(world.call(caller, method, request), erase);
+        match method {
+            // Somebody new has the email then.
+            "InvitationService/AcceptInvitation" => drop(answered.unwrap()),
+            _ => assert_eq!(answered.unwrap_err().code(), Code::NotFound, "{method}"),
+        }
+        let member = format!("SELECT count(*) FROM members WHERE user_uid = '{}'", ann.user);
+        assert_eq!(world.count(&member).await, 1, "{method}: the bakery's, as before");
+    }
+}
+
+/// The organization comes back while the call that purges it has begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_undeleted_meanwhile_is_not_purged() {
+    let world = World::start(Engine::Postgres).await;
+    world.create_organization("bakery").await;
+    world.delete(BAKERY).await;
+    let session = world.database().await;
+    let undeleting = session.begin().await.unwrap();
+    let undelete = "UPDATE organizations SET delete_time = NULL, purge_time = NULL, version = version + 1";
+    undeleting.execute_unprepared(undelete).await.unwrap();
+    let undelete = async {
+        world.until_waiting(1).await;
+        undeleting.commit().await.unwrap();
+    };
+    let (purged, ()) = tokio::join!(world.call(&world.owner, PURGE, forced(BAKERY)), undelete);
+    assert_eq!(reason(&purged.unwrap_err()), "ORGANIZATION_NOT_DELETED");
+    world.done("OrganizationService/GetOrganization", named(BAKERY)).await;
+}
+
+/// Two work on one erasure: who has waited for the other finds it ended, and takes nothing away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_an_erasure_goes_on_where_it_stands_then() {
+    let world = World::start(Engine::Postgres).await;
+    world.create_organization("bakery").await;
+    let team = json!({ "parent": BAKERY, "teamId": "sales", "team": { "label": "Sales" } });
+    world.done("TeamService/CreateTeam", team).await;
+    world.keep_all_of(Engine::Postgres, "teams").await;
+    world.delete(BAKERY).await;
+    world.own(PURGE, forced(BAKERY)).await;
+    world.keep_nothing(Engine::Postgres, "teams").await;
+    let session = world.database().await;
+    let ending = session.begin().await.unwrap();
+    assert_eq!(
+        ending
+            .execute_unprepared("DELETE FROM erasures")
+            .await
+            .unwrap()
+            .rows_affected(),
+        1
+    );
+    let end = async {
+        world.until_waiting(1).await;
+        ending.commit().await.unwrap();
+    };
+    tokio::join!(world.do_jobs(), end);
+    assert_eq!(world.count("SELECT count(*) FROM teams").await, 1);
 }

@@ -218,6 +218,26 @@ async fn only_what_is_there_now_in_this_workspace_is_found() {
     .await;
 }
 
+/// Keys are numbers that depend on the workspace; here they are alike.
+#[tokio::test]
+async fn what_has_the_same_keys_in_another_workspace_is_not_found() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_workspace("globex").await;
+        world.create_known("mine", "Bakery", "K-1", "a@b.example").await;
+        let theirs = json!({ "parent": "workspaces/globex", "organizationId": "theirs", "organization": { "displayName": "Bakery" } });
+        let method = "OrganizationService/CreateOrganization";
+        world.call(&world.operator, method, theirs).await.unwrap();
+        let alike = "UPDATE organizations SET search_keys = (SELECT search_keys FROM organizations WHERE id = 'mine')";
+        world.database().await.execute_unprepared(alike).await.unwrap();
+        for query in ["bakery", "bak", "b", "bakrey"] {
+            let found = world.search(json!({ "query": query, "showDeleted": true })).await;
+            assert_eq!(found, ["mine"], "{query}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nothing_that_is_typed_means_anything_special() {
     on_both_engines(async |engine| {
