@@ -2,7 +2,7 @@
 //! times, by any number of callers and replicas: it reads how far the erasure has come and notes how far it has brought it.
 
 use super::team;
-use crate::domain::erasure::{Step, Traces};
+use crate::domain::erasure::{Step, Traces, is_of_organization};
 use crate::domain::organization::Organization;
 use crate::store;
 use crate::store::erasure::Erasure;
@@ -28,6 +28,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const CHUNK: u64 = 100;
 /// How many organizations a user leaves in one unit.
 const ORGANIZATIONS: u64 = 20;
+/// How many teams. The journal tells of each what it was and what it is, with all its members.
+const TEAMS: u64 = 50;
 /// How many rows of the journal are looked at in one unit.
 const ENTRIES: u64 = 100;
 
@@ -227,10 +229,13 @@ impl Places {
     }
 
     /// Leaves them: the teams first, then the organizations, whether the user was their last org admin or not. Who is member of more
-    /// leaves those later.
+    /// leaves those later, and who is in more teams than one unit leaves stays a member meanwhile.
     pub async fn leave(self, tx: &Tx, erasure: &Erasure) -> Result<Elsewhere> {
+        let left = team::leave_erased(tx, erasure, self.user, &self.locked, TEAMS, Micros::now()).await?;
+        if left.len() as u64 == TEAMS {
+            return Ok(by_organization(left.into_iter()));
+        }
         let members = store::member::of_user(tx, erasure, self.user, &self.organizations).await?;
-        let left = team::leave_all_erased(tx, erasure, self.user, &self.locked, Micros::now()).await?;
         let uids: Vec<Uid> = members.iter().map(|member| member.uid).collect();
         store::member::erase(tx, erasure, &uids);
         let gone = members.iter().map(|member| {
@@ -267,21 +272,27 @@ async fn erase_invitations(tx: &Tx, erasure: &Erasure) -> Result<Option<Elsewher
     Ok(Some(by_organization(gone)))
 }
 
-/// Some users of the erasure go, to whom nothing refers any more; answers whether there are more.
+/// Some users of the erasure go, to whom nothing refers any more, and before that their sessions, of which there may be any number;
+/// answers whether there are more.
 async fn erase_users(tx: &Tx, erasure: &Erasure) -> Result<bool> {
+    if store::session::erase(tx, erasure).await? > 0 {
+        return Ok(true);
+    }
     let users = store::erasure::users(tx, erasure, store::erasure::MOST_ROWS / 2).await?;
     store::user::erase(tx, erasure, &users).await?;
     store::erasure::forget(tx, erasure, &users).await?;
     Ok(users.len() as u64 == store::erasure::MOST_ROWS / 2)
 }
 
-/// Takes out of some rows of a purged organization's journal what its resources were; answers where it goes on.
+/// Takes out of some rows of a purged organization's journal what its resources were; answers where it goes on. What they tell of users
+/// goes later, and only if these are erased.
 async fn scrub_organization(tx: &Tx, erasure: &Erasure, organization: Uid) -> Result<Option<Cursor>> {
     let rows = scrub::rows(tx, Filter::Organization(organization), erasure.scanned, ENTRIES).await?;
     for row in &rows {
         let mut changes = row.changes()?;
         if !scrub::is_bare(&changes) {
-            changes.iter_mut().for_each(Change::scrub);
+            let of_organization = changes.iter_mut().filter(|change| is_of_organization(change));
+            of_organization.for_each(Change::scrub);
             scrub::rewrite(tx, row, changes);
         }
     }

@@ -244,15 +244,16 @@ pub async fn leave_all(tx: &Tx, scope: &Scope<OrganizationRef>, user: Uid, now: 
     Ok(left.collect())
 }
 
-/// Takes a user who is erased out of all teams of these organizations, which the unit has locked.
-pub async fn leave_all_erased(
+/// Takes a user who is erased out of at most `limit` teams of these organizations, which the unit has locked.
+pub async fn leave_erased(
     tx: &Tx,
     erasure: &Erasure,
     user: Uid,
     organizations: &[Uid],
+    limit: u64,
     now: Micros,
 ) -> Result<Vec<(OrganizationRef, Change)>> {
-    let teams = store::team::lock_all_of_erased(tx, erasure, user, organizations).await?;
+    let teams = store::team::lock_of_erased(tx, erasure, user, organizations, limit).await?;
     let leaving = BTreeSet::from([user]);
     let left = teams.iter().map(|team| {
         let after = team.without(&leaving, now);

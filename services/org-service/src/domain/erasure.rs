@@ -4,7 +4,7 @@ use super::user::email_key;
 use clientele_api::Uid;
 use clientele_api::journal::Change;
 use clientele_api::name::last_id;
-use clientele_api::org::{Invitation, Member, User};
+use clientele_api::org::{Invitation, Member, Session, User};
 use prost::{Message, Name as _};
 use prost_types::Any;
 
@@ -63,6 +63,13 @@ impl Step {
     }
 }
 
+/// Whether what a change tells is an organization's, which goes with it. Users and their sessions are the workspace's: who stays in it is
+/// told of like before.
+pub fn is_of_organization(change: &Change) -> bool {
+    let mut told = change.before.iter().chain(&change.after);
+    !told.any(|any| any.type_url == User::type_url() || any.type_url == Session::type_url())
+}
+
 /// Whom something in the journal is about.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Traces {
@@ -73,12 +80,15 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Of a change: of users and members it is themselves, of invitations who is invited and who accepted.
+    /// Of a change: of users and members it is themselves, of sessions who is signed in, of invitations who is invited and who accepted.
     pub fn of_change(change: &Change) -> Self {
         let mut traces = Self::default();
         for any in change.before.iter().chain(&change.after) {
             if any.type_url == User::type_url() || any.type_url == Member::type_url() {
                 traces.users.extend(Uid::parse(last_id(&change.resource)));
+            } else if any.type_url == Session::type_url() {
+                let session = Session::decode(any.value.as_slice()).unwrap_or_default();
+                traces.users.extend(Uid::parse(last_id(&session.user)));
             } else if any.type_url == Invitation::type_url() {
                 traces.add_invitation(any);
             }

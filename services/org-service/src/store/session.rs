@@ -1,5 +1,6 @@
 //! Sessions in the database. Whether one has expired is not written, but said by the clock.
 
+use super::erasure::Erasure;
 use crate::domain::secret::TokenHash;
 use crate::domain::session::{MOST, Session, session_name};
 use clientele_api::journal::Change;
@@ -169,10 +170,15 @@ pub async fn sweep(_scope: &JobScope, db: &Db, before: Micros) -> Result<u64> {
     }
 }
 
-/// Takes all sessions of users away.
-pub(super) async fn erase(tx: &Tx, users: &[Uid]) -> Result<()> {
-    let delete = Entity::delete_many().filter(Column::UserUid.is_in(users.iter().map(|uid| uid.0)));
-    delete.exec(tx).await.map(drop).map_err(db_error)
+/// Takes sessions of the erasure's users away, as many as one unit may; how many.
+pub async fn erase(tx: &Tx, erasure: &Erasure) -> Result<u64> {
+    let some = Entity::find()
+        .select_only()
+        .column(Column::Uid)
+        .filter(Column::UserUid.in_subquery(erasure.users()))
+        .limit(CHUNK);
+    let delete = Entity::delete_many().filter(Column::Uid.in_subquery(some.into_query()));
+    Ok(delete.exec(tx).await.map_err(db_error)?.rows_affected)
 }
 
 /// NOT_FOUND for a session.

@@ -228,14 +228,21 @@ pub async fn lock_all_with(tx: &Tx, scope: &Scope<OrganizationRef>, user: Uid) -
     lock_in_order(tx, with_member(in_organization(scope), scope, user)).await
 }
 
-/// The same for all teams of these organizations that the user is in, who is being erased.
-pub async fn lock_all_of_erased(tx: &Tx, _erasure: &Erasure, user: Uid, organizations: &[Uid]) -> Result<Vec<Team>> {
+/// The same for at most `limit` teams of these organizations that the user is in, who is being erased.
+pub async fn lock_of_erased(
+    tx: &Tx,
+    _erasure: &Erasure,
+    user: Uid,
+    organizations: &[Uid],
+    limit: u64,
+) -> Result<Vec<Team>> {
     let teams = seat::Entity::find()
         .select_only()
         .column(seat::Column::TeamUid)
         .filter(seat::Column::UserUid.eq(user.0))
         .filter(seat::Column::OrganizationUid.is_in(organizations.iter().map(|uid| uid.0)));
-    lock_in_order(tx, Entity::find().filter(Column::Uid.in_subquery(teams.into_query()))).await
+    let teams = Entity::find().filter(Column::Uid.in_subquery(teams.into_query()));
+    lock_in_order(tx, teams.limit(limit)).await
 }
 
 /// Takes teams of a purged organization away, as many as one unit may; answers whether there are more.

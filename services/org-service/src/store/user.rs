@@ -1,7 +1,6 @@
 //! Users in the database.
 
 use super::erasure::Erasure;
-use super::session;
 use crate::domain::password::{PasswordHash, Resets};
 use crate::domain::secret::TokenHash;
 use crate::domain::user::{Email, User, email_key, user_name};
@@ -192,9 +191,8 @@ pub fn withdraw(tx: &Tx, _erasure: &Erasure, users: &[User], now: Micros) {
     tx.write(update.into_query(), CONSTRAINTS);
 }
 
-/// Deletes what is left of users, to whom no member refers any more, and everything else that is theirs.
+/// Deletes what is left of users, to whom no member refers any more, and who have no sessions.
 pub async fn erase(tx: &Tx, _erasure: &Erasure, users: &[Uid]) -> Result<()> {
-    session::erase(tx, users).await?;
     let delete = Entity::delete_many().filter(Column::Uid.is_in(users.iter().map(|uid| uid.0)));
     delete.exec(tx).await.map(drop).map_err(db_error)
 }

@@ -4,8 +4,8 @@ use crate::jobs::make_older;
 use crate::{Person, World};
 use clientele_api::journal::watch_request::Start;
 use clientele_api::journal::watch_response::Item;
-use clientele_api::journal::{ChangeKind, Entry, InitialState, ListEntriesRequest, WatchRequest};
-use clientele_api::org::{Member, Organization, Team, User};
+use clientele_api::journal::{Change, ChangeKind, Entry, InitialState, ListEntriesRequest, WatchRequest};
+use clientele_api::org::{Member, Organization, Session, Team, User};
 use clientele_testkit::{Caller, Calls, Engine, Running, on_both_engines, reason, until};
 use futures::future::join_all;
 use prost::{Message as _, Name as _};
@@ -1219,4 +1219,146 @@ async fn who_waits_for_an_erasure_goes_on_where_it_stands_then() {
     };
     tokio::join!(world.do_jobs(), end);
     assert_eq!(world.count("SELECT count(*) FROM teams").await, 1);
+}
+
+/// Ben came to be in an organization that is purged, and signed in to it; he stays, in another one.
+#[tokio::test]
+async fn the_journal_of_a_purged_organization_still_tells_of_who_stays() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        world.create_organization("butcher").await;
+        let both = json!({
+            "parent": BAKERY,
+            "requests": [
+                { "newUser": { "email": "ben@example.com", "displayName": "Ben" } },
+                { "newUser": { "email": "ann.zebra@example.com", "displayName": "Zebra" } },
+            ],
+        });
+        let created = world.done("MemberService/BatchCreateMembers", both).await;
+        let ben = world.person(created["members"][0].clone()).await;
+        let ann = world.person(created["members"][1].clone()).await;
+        for person in [&ben, &ann] {
+            world.give_password(person).await;
+        }
+        world.sign_in("ben@example.com").await;
+        world.sign_in("ann.zebra@example.com").await;
+        let user = |person: &Person| format!("workspaces/acme/users/{}", person.user);
+        let butcher = json!({ "parent": BUTCHER, "user": user(&ben) });
+        world.done("MemberService/CreateMember", butcher).await;
+        let beginning = Start::Cursor("1.0.0".to_owned());
+        let told_of = async |person: &Person| {
+            let (entries, _) = world.told(beginning.clone()).await;
+            let changes = entries.into_iter().flat_map(|entry| entry.changes);
+            let users = |change: &Change| change.resource == user(person);
+            let sessions = |change: &Change| {
+                let session = change.after.as_ref().filter(|any| any.type_url == Session::type_url());
+                let session = session.map(|any| Session::decode(any.value.as_slice()).unwrap());
+                session.is_some_and(|session| session.user == user(person))
+            };
+            changes
+                .filter(|change| users(change) || sessions(change))
+                .collect::<Vec<Change>>()
+        };
+        let of_ben = told_of(&ben).await;
+        assert!(
+            of_ben.iter().any(|change| change.resource.contains("/sessions/")),
+            "{of_ben:?}"
+        );
+        assert!(of_ben.iter().any(|change| change.resource == user(&ben)), "{of_ben:?}");
+        assert_eq!(told_of(&ann).await.len(), of_ben.len());
+        world.delete(BAKERY).await;
+        world.own(PURGE, forced(BAKERY)).await;
+        assert_eq!(told_of(&ben).await, of_ben);
+        let of_ann = told_of(&ann).await;
+        assert!(
+            of_ann.iter().all(|change| !change.resource.contains("/sessions/")),
+            "{of_ann:?}"
+        );
+        assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+    })
+    .await;
+}
+
+impl World {
+    /// Notes from here on, after each unit of an erasure, what this expression tells then.
+    async fn note_after_units(&self, engine: Engine, told: &str) {
+        let database = self.database().await;
+        let note = format!("INSERT INTO noted (told) SELECT {told};");
+        let noting = match engine {
+            Engine::Postgres => format!(
+                "CREATE TABLE noted (id bigserial PRIMARY KEY, told bigint NOT NULL);
+                CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {note} RETURN NULL; END $$;
+                CREATE TRIGGER noting AFTER UPDATE ON erasures FOR EACH ROW EXECUTE FUNCTION note();"
+            ),
+            Engine::Sqlite => format!(
+                "CREATE TABLE noted (id integer PRIMARY KEY, told bigint NOT NULL);
+                CREATE TRIGGER noting AFTER UPDATE ON erasures BEGIN {note} END;"
+            ),
+        };
+        database.execute_unprepared(&noting).await.unwrap();
+    }
+
+    /// What was noted: how much it became less from one unit to the next at most, and how much is left.
+    async fn noted(&self) -> (i64, i64) {
+        let most = "SELECT max(before - told) FROM (SELECT told, lag(told) OVER (ORDER BY id) AS before FROM noted) n";
+        let left = "SELECT told FROM noted ORDER BY id DESC LIMIT 1";
+        (self.count(most).await, self.count(left).await)
+    }
+}
+
+/// Somebody has signed in every second for an hour.
+#[tokio::test]
+async fn a_person_who_has_any_number_of_sessions_is_erased() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        let ann = world.with_password("ann.zebra@example.com", &[]).await;
+        world.sign_in("ann.zebra@example.com").await;
+        let (numbers, uid) = match engine {
+            Engine::Postgres => ("generate_series(1, 3600)", "gen_random_uuid()"),
+            Engine::Sqlite => (
+                "(WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3600) SELECT i FROM n)",
+                "randomblob(16)",
+            ),
+        };
+        let columns = "workspace_uid, workspace_id, version, create_time, update_time, user_uid, organization_uid, \
+            organization_id, generation, token_hash, last_use_time, expire_time, revoked";
+        let sessions = format!(
+            "INSERT INTO sessions (uid, {columns}) SELECT {uid}, {columns} FROM (SELECT {columns} FROM sessions) s, {numbers} n"
+        );
+        world.database().await.execute_unprepared(&sessions).await.unwrap();
+        let count = "(SELECT count(*) FROM sessions)";
+        assert_eq!(world.count(&format!("SELECT {count}")).await, 3_601);
+        world.note_after_units(engine, count).await;
+        world.done(DELETE_USER, named(format!("workspaces/acme/users/{}", ann.user))).await;
+        world.nothing_is_left_unfinished().await;
+        assert_eq!(world.noted().await, (1_000, 0));
+    })
+    .await;
+}
+
+/// Ann is in more teams than are left in one unit, and stays a member until she has left them.
+#[tokio::test]
+async fn a_person_leaves_any_number_of_teams() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        let ann = world.add("bakery", "ann.zebra@example.com", &[]).await;
+        for at in 0..170 {
+            let team = json!({ "parent": BAKERY, "teamId": format!("team_{at}"), "team": { "label": "Team", "members": [ann.user] } });
+            world.done("TeamService/CreateTeam", team).await;
+        }
+        // Were she no member any more, it would be less by a thousand.
+        let count = "(SELECT count(*) FROM team_members) + CASE WHEN EXISTS (SELECT 1 FROM team_members) \
+            AND NOT EXISTS (SELECT 1 FROM members) THEN -1000 ELSE 0 END";
+        world.note_after_units(engine, count).await;
+        world.done(DELETE_USER, named(format!("workspaces/acme/users/{}", ann.user))).await;
+        world.nothing_is_left_unfinished().await;
+        let first = world.count("SELECT told FROM noted ORDER BY id LIMIT 1").await;
+        assert_eq!((first, world.noted().await), (70, (50, 0)));
+        assert_eq!(world.count("SELECT count(*) FROM members").await, 0);
+        assert_eq!(world.tables_with(engine, SECRET).await, BTreeSet::new());
+    })
+    .await;
 }
