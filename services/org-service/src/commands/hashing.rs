@@ -11,17 +11,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// So many jobs wait at the most: a thread does them in some two seconds, so that none outlives its caller's patience for nothing.
-const WAITING: usize = 64;
+/// So many jobs wait at the most: a thread does them in half a second, and in some five if all are wrong guesses.
+const WAITING: usize = 32;
 /// When to try again if so many wait already.
 const AGAIN: Duration = Duration::from_secs(1);
 /// As nice as a thread can be: with others that want its core, it gets a seventieth of it.
 const NICENESS: i32 = 19;
 
-type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+/// After a wrong guess a thread rests so many times as long as that took: however many guess, they get a tenth of a core from each
+/// thread. Being nice is not enough: a core that others leave for a moment is not theirs at once again, and its caches are full.
+const REST: u32 = 9;
+/// But no longer than this: on a busy machine a nice thread takes longer than it works.
+const LONGEST_REST: Duration = Duration::from_millis(250);
+
+/// Answers whether the thread rests afterwards.
+type Job = Box<dyn FnOnce(&mut Memory) -> bool + Send>;
 
 /// Where passwords are hashed.
 #[derive(Clone)]
@@ -57,12 +64,24 @@ impl Lane {
         T: Send + 'static,
         F: FnOnce(&mut Memory) -> T + Send + 'static,
     {
+        self.run_and_rest(job, |_| false).await
+    }
+
+    /// The same; the thread rests after it if `wrong` says so.
+    pub(super) async fn run_and_rest<T, F>(&self, job: F, wrong: fn(&T) -> bool) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Memory) -> T + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let job = move |memory: &mut Memory| {
-            if !answer.is_closed() {
-                // Fails only if the caller has gone meanwhile.
-                drop(answer.send(job(memory)));
+            if answer.is_closed() {
+                return false;
             }
+            let done = job(memory);
+            let rests = wrong(&done);
+            drop(answer.send(done)); // fails only if the caller has gone meanwhile
+            rests
         };
         let overloaded = |_| {
             let message = "too many passwords are being looked at";
@@ -89,9 +108,12 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     // Taken with the first job and kept: what is freed is not given back to the system, and taken anew it grows.
     let mut memory = Memory::new();
     while let Some(job) = next(queue) {
+        let began = Instant::now();
         // One that panics costs its own caller, and not the lane.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
-            tracing::error!("a job of the hashing lane panicked");
+        match catch_unwind(AssertUnwindSafe(|| job(&mut memory))) {
+            Ok(true) => thread::sleep((began.elapsed() * REST).min(LONGEST_REST)),
+            Ok(false) => {}
+            Err(_) => tracing::error!("a job of the hashing lane panicked"),
         }
     }
 }
@@ -123,6 +145,19 @@ mod tests {
         });
         began.await.unwrap();
         go
+    }
+
+    #[tokio::test]
+    async fn a_thread_rests_after_a_wrong_guess() {
+        let lane = Lane::with(1, 8).unwrap();
+        let work = Duration::from_millis(20);
+        let guess = move |_: &mut Memory| {
+            thread::sleep(work);
+            (false, Instant::now())
+        };
+        let (_, ended) = lane.run_and_rest(guess, |(right, _)| !right).await.unwrap();
+        let began = lane.run(|_| Instant::now()).await.unwrap();
+        assert!(began - ended >= work * REST);
     }
 
     #[tokio::test]
