@@ -265,6 +265,7 @@ async fn erase_invitations(tx: &Tx, erasure: &Erasure) -> Result<Option<Elsewher
     store::organization::lock_for_erasure(tx, erasure, &organizations).await?;
     let invitations = store::invitation::read_for_erasure(tx, erasure, &found).await?;
     store::invitation::delete_for_erasure(tx, erasure, &invitations);
+    store::erasure::add_accepted(tx, erasure, &invitations);
     let gone = invitations.iter().map(|invitation| {
         let change = Change::purged(&api::Invitation::from(invitation), invitation.version + 1);
         (invitation.organization.clone(), change)

@@ -73,7 +73,7 @@ pub fn is_of_organization(change: &Change) -> bool {
 /// Whom something in the journal is about.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Traces {
-    /// These users.
+    /// These users, and these invitations that somebody may have accepted.
     pub users: Vec<Uid>,
     /// Whoever had these emails, as they are compared.
     pub emails: Vec<String>,
@@ -101,6 +101,7 @@ impl Traces {
             return;
         };
         self.users.extend(Uid::parse(last_id(&invitation.member)));
+        self.users.extend(Uid::parse(&invitation.uid));
         if !invitation.email.is_empty() {
             self.emails.push(email_key(&invitation.email));
         }
@@ -146,14 +147,19 @@ mod tests {
         };
         let traces = Traces::of_change(&Change::created(&member));
         assert_eq!((traces.users, traces.emails.len()), (vec![user], 0));
+        let accepted = Uid::new();
         let invitation = Invitation {
-            name: format!("{bakery}/invitations/{}", Uid::new()),
+            uid: accepted.to_string(),
+            name: format!("{bakery}/invitations/{accepted}"),
             email: "Ann@X.de".to_owned(),
             member: format!("{bakery}/members/{user}"),
             ..Invitation::default()
         };
         let traces = Traces::of_change(&Change::created(&invitation));
-        assert_eq!((traces.users, traces.emails), (vec![user], vec!["ann@x.de".to_owned()]));
+        assert_eq!(
+            (traces.users, traces.emails),
+            (vec![user, accepted], vec!["ann@x.de".to_owned()])
+        );
         let answer = clientele_api::org::BatchCreateMembersResponse { members: vec![member] };
         assert!(Traces::of_answer(&answer.encode_to_vec()).users.contains(&user));
         assert_eq!(Traces::of_answer(b"short"), Traces::default());

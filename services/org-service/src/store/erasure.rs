@@ -1,6 +1,7 @@
 //! What is being taken away for good, and how far that has come.
 
 use crate::domain::erasure::Step;
+use crate::domain::invitation::Invitation;
 use crate::domain::user::User;
 use crate::store::organization::Doomed;
 use crate::store::{invitation, member, role, team};
@@ -55,21 +56,21 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 pub mod person {
-    //! The users who go.
+    //! The users who go, and the invitations that they accepted, whatever email these were for.
 
     use sea_orm::entity::prelude::*;
 
-    /// A user who goes.
+    /// A user who goes, or an invitation that one accepted.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "erased_users")]
     pub struct Model {
         /// With this erasure.
         #[sea_orm(primary_key, auto_increment = false)]
         pub erasure_uid: Uuid,
-        /// The user.
+        /// The user, or the invitation.
         #[sea_orm(primary_key, auto_increment = false)]
         pub user_uid: Uuid,
-        /// What its email was compared by.
+        /// What the email of the user was compared by; empty: this is an invitation.
         pub email_key: String,
     }
 
@@ -251,6 +252,23 @@ pub async fn unfinished(_scope: &JobScope, db: &Db, limit: u64) -> Result<Vec<Er
 pub async fn count(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<u64> {
     let rows = Entity::find().filter(Column::WorkspaceUid.eq(scope.workspace().uid.0));
     rows.count(tx).await.map_err(db_error)
+}
+
+/// Notes the invitations that users accepted who go with it: the journal tells of them by an email that these may no longer have.
+pub fn add_accepted(tx: &Tx, erasure: &Erasure, invitations: &[Invitation]) {
+    let accepted = invitations.iter().filter(|invitation| invitation.member.is_some());
+    let accepted = accepted.map(|invitation| {
+        let accepted = person::Model {
+            erasure_uid: erasure.uid.0,
+            user_uid: invitation.uid.0,
+            email_key: String::new(),
+        };
+        accepted.into_active_model()
+    });
+    let mut accepted = accepted.peekable();
+    if accepted.peek().is_some() {
+        tx.write(person::Entity::insert_many(accepted).into_query(), &[]);
+    }
 }
 
 /// At most `limit` users who go with the erasure.

@@ -1362,3 +1362,29 @@ async fn a_person_leaves_any_number_of_teams() {
     })
     .await;
 }
+
+async fn the_email_under_which_a_person_accepted_is_erased(engine: Engine) {
+    let world = World::start(engine).await;
+    world.create_organization("bakery").await;
+    let (invitation, token) = world.invite_to(BAKERY, "old.zebra@example.com").await;
+    let accept = json!({ "name": invitation, "token": token });
+    let nobody = Caller::default();
+    let accept = world.call(&nobody, "InvitationService/AcceptInvitation", accept);
+    let member = accept.await.unwrap()["member"].as_str().unwrap().to_owned();
+    let user = format!("workspaces/acme/users/{}", member.rsplit('/').next().unwrap());
+    let update = json!({ "user": { "name": user, "email": "new.zebra@example.com" } });
+    world.done("UserService/UpdateUser", update).await;
+    world.done(DELETE_USER, named(user.as_str())).await;
+    world.nothing_is_left_unfinished().await;
+    assert_eq!(world.tables_with(engine, "old.zebra").await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn the_email_under_which_a_person_accepted_is_erased_on_sqlite() {
+    the_email_under_which_a_person_accepted_is_erased(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn the_email_under_which_a_person_accepted_is_erased_on_postgres() {
+    the_email_under_which_a_person_accepted_is_erased(Engine::Postgres).await;
+}

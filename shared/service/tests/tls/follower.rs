@@ -4,7 +4,7 @@ use crate::LIMIT;
 use crate::certificates::{Ca, Files};
 use crate::probe::{Client, Probe, logged};
 use clientele_store::connect::Options;
-use clientele_store::follow::{CreateProjections, Followed, Follower};
+use clientele_store::follow::{CreatePeopleProjections, CreateProjections, Followed, Follower};
 use clientele_store::journal::CreateJournal;
 use clientele_store::{Db, migrate};
 use clientele_testkit::{Database, Engine, Proxy, until};
@@ -15,7 +15,11 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateJournal), Box::new(CreateProjections)]
+        vec![
+            Box::new(CreateJournal),
+            Box::new(CreateProjections),
+            Box::new(CreatePeopleProjections),
+        ]
     }
 }
 

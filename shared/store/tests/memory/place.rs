@@ -4,7 +4,7 @@ use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Result, Uid};
 use clientele_store::connect::{Db, Options, connect_to_migrate};
-use clientele_store::follow::CreateProjections;
+use clientele_store::follow::{CreatePeopleProjections, CreateProjections};
 use clientele_store::journal::CreateJournal;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Author, Journal, Memory, Reader, Recorded, Revision, migrate};
@@ -47,7 +47,11 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateJournal), Box::new(CreateProjections)]
+        vec![
+            Box::new(CreateJournal),
+            Box::new(CreateProjections),
+            Box::new(CreatePeopleProjections),
+        ]
     }
 }
 
