@@ -8,11 +8,11 @@ use clientele_api::{Error, Result};
 use std::fmt;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// So many jobs wait at the most: a thread does them in half a second, and in some five if all are wrong guesses.
 const WAITING: usize = 32;
@@ -33,7 +33,16 @@ type Job = Box<dyn FnOnce(&mut Memory) -> bool + Send>;
 /// Where passwords are hashed.
 #[derive(Clone)]
 pub(super) struct Lane {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
+    places: Arc<Semaphore>,
+}
+
+/// A place in the lane, or in the queue before it: whoever has one can have something hashed. It is taken before anything else is done
+/// for a call, so that those who are refused cost next to nothing.
+#[derive(Debug)]
+pub(super) struct Place<'l> {
+    lane: &'l Lane,
+    held: OwnedSemaphorePermit,
 }
 
 impl Lane {
@@ -45,7 +54,7 @@ impl Lane {
 
     /// A lane with so many threads, in which so many jobs wait at the most.
     pub(super) fn with(threads: usize, waiting: usize) -> anyhow::Result<Self> {
-        let (jobs, queue) = sync_channel(waiting);
+        let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
@@ -54,12 +63,23 @@ impl Lane {
                 .spawn(move || work(&queue))
                 .context("start a thread that hashes passwords")?;
         }
-        Ok(Self { jobs })
+        let places = Arc::new(Semaphore::new(threads + waiting));
+        Ok(Self { jobs, places })
     }
 
-    /// Does something that takes long. UNAVAILABLE `OVERLOADED`, at once, if too much waits already; nothing is done for a caller
-    /// who is gone by then.
-    pub(super) async fn run<T, F>(&self, job: F) -> Result<T>
+    /// A place, if one is free; else UNAVAILABLE `OVERLOADED`.
+    pub(super) fn place(&self) -> Result<Place<'_>> {
+        let held = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            let message = "too many passwords are being looked at";
+            Error::new(ErrorReason::Overloaded, message).retry_after(AGAIN)
+        })?;
+        Ok(Place { lane: self, held })
+    }
+}
+
+impl Place<'_> {
+    /// Does something that takes long; nothing is done for a caller who is gone by then.
+    pub(super) async fn run<T, F>(self, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Memory) -> T + Send + 'static,
@@ -68,26 +88,25 @@ impl Lane {
     }
 
     /// The same; the thread rests after it if `wrong` says so.
-    pub(super) async fn run_and_rest<T, F>(&self, job: F, wrong: fn(&T) -> bool) -> Result<T>
+    pub(super) async fn run_and_rest<T, F>(self, job: F, wrong: fn(&T) -> bool) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Memory) -> T + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        let held = self.held;
         let job = move |memory: &mut Memory| {
             if answer.is_closed() {
                 return false;
             }
             let done = job(memory);
             let rests = wrong(&done);
+            drop(held); // before the answer: whoever has that can come again
             drop(answer.send(done)); // fails only if the caller has gone meanwhile
             rests
         };
-        let overloaded = |_| {
-            let message = "too many passwords are being looked at";
-            Error::new(ErrorReason::Overloaded, message).retry_after(AGAIN)
-        };
-        self.jobs.try_send(Box::new(job)).map_err(overloaded)?;
+        let ended = |_| Error::internal("the hashing lane has ended");
+        self.lane.jobs.send(Box::new(job)).map_err(ended)?;
         answered
             .await
             .map_err(|_| Error::internal("a job of the hashing lane panicked"))
@@ -128,7 +147,6 @@ mod tests {
     use super::*;
     use futures::FutureExt as _;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::mpsc::channel;
 
     /// A job that has begun, and goes on until it is let go.
     async fn occupy(lane: &Lane) -> std::sync::mpsc::Sender<()> {
@@ -141,7 +159,7 @@ mod tests {
                 // Ends when the sender is dropped.
                 let _ = wait.recv();
             };
-            lane.run(job).await
+            lane.place()?.run(job).await
         });
         began.await.unwrap();
         go
@@ -155,8 +173,13 @@ mod tests {
             thread::sleep(work);
             (false, Instant::now())
         };
-        let (_, ended) = lane.run_and_rest(guess, |(right, _)| !right).await.unwrap();
-        let began = lane.run(|_| Instant::now()).await.unwrap();
+        let (_, ended) = lane
+            .place()
+            .unwrap()
+            .run_and_rest(guess, |(right, _)| !right)
+            .await
+            .unwrap();
+        let began = lane.place().unwrap().run(|_| Instant::now()).await.unwrap();
         assert!(began - ended >= work * REST);
     }
 
@@ -168,7 +191,7 @@ mod tests {
             .map(|at| {
                 {
                     let lane = lane.clone();
-                    async move { lane.run(move |_| at).await }
+                    async move { lane.place()?.run(move |_| at).await }
                 }
                 .boxed()
             })
@@ -176,7 +199,7 @@ mod tests {
         for one in &mut waiting {
             assert!(futures::poll!(one).is_pending());
         }
-        let refusal = lane.run(|_| ()).await.unwrap_err();
+        let refusal = lane.place().unwrap_err();
         assert_eq!(refusal.reason(), ErrorReason::Overloaded);
         let status = tonic::Status::from(refusal);
         let details = tonic_types::StatusExt::get_error_details(&status);
@@ -193,7 +216,7 @@ mod tests {
         let done = Arc::new(AtomicU32::new(0));
         let count = || {
             let done = Arc::clone(&done);
-            lane.run(move |_| done.fetch_add(1, Ordering::SeqCst))
+            lane.place().unwrap().run(move |_| done.fetch_add(1, Ordering::SeqCst))
         };
         let mut gone = Box::pin(count());
         assert!(futures::poll!(&mut gone).is_pending());
@@ -210,8 +233,11 @@ mod tests {
     async fn a_panic_costs_its_own_caller() {
         let lane = Lane::with(1, 8).unwrap();
         let panicking = |_: &mut Memory| -> u32 { panic!("on purpose") };
-        assert_eq!(lane.run(panicking).await.unwrap_err().reason(), ErrorReason::Internal);
-        assert_eq!(lane.run(|_| 7).await.unwrap(), 7);
+        assert_eq!(
+            lane.place().unwrap().run(panicking).await.unwrap_err().reason(),
+            ErrorReason::Internal
+        );
+        assert_eq!(lane.place().unwrap().run(|_| 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
@@ -219,7 +245,7 @@ mod tests {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
         let lane = Lane::with(1, 8).unwrap();
-        assert_eq!(lane.run(move |_| niceness()).await.unwrap(), NICENESS);
+        assert_eq!(lane.place().unwrap().run(move |_| niceness()).await.unwrap(), NICENESS);
         assert_eq!(niceness(), before);
     }
 }

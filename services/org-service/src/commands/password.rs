@@ -1,10 +1,10 @@
 //! What can be done with passwords.
 
 use super::attempts::{Account, Attempts, Source};
-use super::hashing::Lane;
+use super::hashing::{Lane, Place};
 use super::user::user_id;
 use super::{App, session};
-use crate::domain::password::{Memory, Password, PasswordHash};
+use crate::domain::password::{Memory, Password, PasswordHash, credentials_invalid};
 use crate::domain::user::{Email, User};
 use crate::store;
 use clientele_api::error::{ErrorReason, Invalid};
@@ -65,8 +65,9 @@ impl Passwords {
         claimed: &str,
         kept: impl Future<Output = Result<Option<PasswordHash>>>,
     ) -> Result<bool> {
+        let place = self.lane.place()?;
         let attempt = self.attempts.charge(account, address.map(Source::of), Instant::now())?;
-        let right = async { self.look_at(kept.await?, claimed).await }.await;
+        let right = async { self.look_at(place, kept.await?, claimed).await }.await;
         match right {
             Ok(true) => self.attempts.succeeded(attempt, Instant::now()),
             Ok(false) => {}
@@ -75,7 +76,7 @@ impl Passwords {
         right
     }
 
-    async fn look_at(&self, kept: Option<PasswordHash>, claimed: &str) -> Result<bool> {
+    async fn look_at(&self, place: Place<'_>, kept: Option<PasswordHash>, claimed: &str) -> Result<bool> {
         let somebodys = kept.is_some();
         let hash = kept.unwrap_or_else(PasswordHash::nobodys);
         let claimed = Password::claimed(claimed);
@@ -84,7 +85,7 @@ impl Passwords {
             looked_at.fetch_add(1, Ordering::Relaxed);
             hash.is_of(&claimed, memory)
         };
-        let right = self.lane.run_and_rest(look, |right| !matches!(right, Ok(true)));
+        let right = place.run_and_rest(look, |right| !matches!(right, Ok(true)));
         Ok(right.await?? && somebodys)
     }
 
@@ -92,7 +93,7 @@ impl Passwords {
     /// guessed easily.
     pub(super) async fn hash(&self, password: Password, email: &Email, display_name: &str) -> Result<PasswordHash> {
         let (email, display_name) = (email.as_str().to_owned(), display_name.to_owned());
-        let hashed = self.lane.run(move |memory| {
+        let hashed = self.lane.place()?.run(move |memory| {
             let strength = password.require_strength(&email, &display_name);
             strength.map_err(refused)?;
             PasswordHash::of(&password, memory)
@@ -129,10 +130,7 @@ pub async fn check(app: &App, scope: &Scope<WorkspaceRef>, email: &str, password
         .passwords
         .is_right(account, scope.client_address(), password, find)
         .await?;
-    user.filter(|_| right).ok_or_else(|| {
-        let message = "there is no user with this email and password";
-        Error::new(ErrorReason::CredentialsInvalid, message)
-    })
+    user.filter(|_| right).ok_or_else(credentials_invalid)
 }
 
 /// Sets the password of a user.

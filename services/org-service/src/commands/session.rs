@@ -1,7 +1,8 @@
 //! What can be done with sessions. Tokens are made after the commit, and are in no row of the journal.
 
 use super::{App, password};
-use crate::domain::session::{MOST, Presented, Session, credentials_invalid};
+use crate::domain::password::credentials_invalid;
+use crate::domain::session::{MOST, Presented, Session};
 use crate::domain::user::User;
 use crate::store;
 use crate::store::standing::Place;

@@ -3,7 +3,7 @@
 use super::secret::TokenHash;
 use argon2::password_hash::{self as phc, Output, ParamsString, Salt, SaltString};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
-use clientele_api::error::Invalid;
+use clientele_api::error::{ErrorReason, Invalid};
 use clientele_api::{Error, Micros, Result};
 use rand::RngCore as _;
 use std::cmp::Reverse;
@@ -205,6 +205,12 @@ impl Resets {
         let alive = self.time.is_some_and(|time| now < time.plus(RESET_LIFE));
         self.hash.is_some_and(|hash| hash.is_of(token)) && alive
     }
+}
+
+/// UNAUTHENTICATED `CREDENTIALS_INVALID`.
+pub fn credentials_invalid() -> Error {
+    let message = "there is no user with this email and password";
+    Error::new(ErrorReason::CredentialsInvalid, message)
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use super::secret::{SecretKey, TokenHash};
 use super::user::user_name;
-use clientele_api::error::ErrorReason;
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org::{self as api, session::State};
-use clientele_api::{Error, Micros, Result, Uid};
+use clientele_api::{Micros, Result, Uid};
 use clientele_service::standing::session_ended;
 use std::time::Duration;
 
@@ -223,12 +222,6 @@ pub fn session_name(workspace: &WorkspaceRef, session: Uid) -> String {
     format!("{}/sessions/{session}", workspace.name())
 }
 
-/// UNAUTHENTICATED `CREDENTIALS_INVALID`.
-pub fn credentials_invalid() -> Error {
-    let message = "there is no user with this email and password";
-    Error::new(ErrorReason::CredentialsInvalid, message)
-}
-
 /// As the journal has it.
 impl From<&Session> for api::Session {
     fn from(session: &Session) -> Self {
@@ -255,6 +248,7 @@ impl From<&Session> for api::Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clientele_api::error::ErrorReason;
 
     fn organization() -> OrganizationRef {
         let workspace = WorkspaceRef {
