@@ -4,7 +4,7 @@ use crate::token::FetchedKeys;
 use anyhow::Result;
 use clientele_api::org::GetSigningKeysRequest;
 use clientele_api::org::session_service_client::SessionServiceClient;
-use clientele_store::{Db, follow};
+use clientele_store::{Db, follow, tasks};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,17 +22,14 @@ pub(crate) async fn follow(db: &Db, org: Channel, keys: FetchedKeys, stop: &Canc
     if let Some(stored) = follow::signing_keys::stored(db).await? {
         keys.replace(stored)?;
     }
-    let (db, stop) = (db.clone(), stop.clone());
-    tokio::spawn(async move {
-        let _ = stop.run_until_cancelled(fetch_for_ever(&db, org, &keys)).await;
-    });
+    tasks::spawn(stop.clone(), fetch_for_ever(db.clone(), org, keys));
     Ok(())
 }
 
-async fn fetch_for_ever(db: &Db, org: Channel, keys: &FetchedKeys) {
+async fn fetch_for_ever(db: Db, org: Channel, keys: FetchedKeys) {
     let mut org = SessionServiceClient::new(org);
     loop {
-        match fetch(db, &mut org, keys).await {
+        match fetch(&db, &mut org, &keys).await {
             Ok(()) => keys.note_fetched(),
             Err(error) => {
                 let error = format!("{error:#}");

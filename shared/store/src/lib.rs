@@ -16,7 +16,7 @@ mod postgres;
 pub mod read;
 pub mod restore;
 pub mod search;
-mod tasks;
+pub mod tasks;
 pub mod tx;
 
 pub use connect::Db;

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs a task until `stop`. If it ends before, by a panic or by itself, it stops everything: a process that is started anew is better
 /// than one that has quietly stopped to hear.
-pub(crate) fn spawn(stop: CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+pub fn spawn(stop: CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
     let ended = stop.clone().drop_guard();
     tokio::spawn(async move {
         let _ended = ended;
