@@ -2,7 +2,7 @@
 //! times, by any number of callers and replicas: it reads how far the erasure has come and notes how far it has brought it.
 
 use super::team;
-use crate::domain::erasure::{Step, Traces, is_of_organization};
+use crate::domain::erasure::{Step, is_of_organization, traces_of_answer, traces_of_change};
 use crate::domain::organization::Organization;
 use crate::store;
 use crate::store::erasure::Erasure;
@@ -265,7 +265,7 @@ async fn erase_invitations(tx: &Tx, erasure: &Erasure) -> Result<Option<Elsewher
     store::organization::lock_for_erasure(tx, erasure, &organizations).await?;
     let invitations = store::invitation::read_for_erasure(tx, erasure, &found).await?;
     store::invitation::delete_for_erasure(tx, erasure, &invitations);
-    store::erasure::add_accepted(tx, erasure, &invitations);
+    store::erasure::add_invitations(tx, erasure, &invitations);
     let gone = invitations.iter().map(|invitation| {
         let change = Change::purged(&api::Invitation::from(invitation), invitation.version + 1);
         (invitation.organization.clone(), change)
@@ -289,12 +289,12 @@ async fn erase_users(tx: &Tx, erasure: &Erasure) -> Result<bool> {
 /// goes later, and only if these are erased.
 async fn scrub_organization(tx: &Tx, erasure: &Erasure, organization: Uid) -> Result<Option<Cursor>> {
     let rows = scrub::rows(tx, Filter::Organization(organization), erasure.scanned, ENTRIES).await?;
-    for row in &rows {
+    for row in scrub::lock(tx, &Vec::from_iter(&rows)).await? {
         let mut changes = row.changes()?;
         if !scrub::is_bare(&changes) {
             let of_organization = changes.iter_mut().filter(|change| is_of_organization(change));
             of_organization.for_each(Change::scrub);
-            scrub::rewrite(tx, row, changes);
+            scrub::rewrite(tx, &row, changes);
         }
     }
     Ok(rows
@@ -312,36 +312,23 @@ async fn scrub_users(tx: &Tx, erasure: &Erasure) -> Result<Option<Cursor>> {
     let mut told = Vec::new();
     for row in &rows {
         let changes = row.changes()?;
-        let traces: Vec<Traces> = changes.iter().map(Traces::of_change).collect();
-        let answer = row.answer.as_deref().map(Traces::of_answer).unwrap_or_default();
-        told.push((row, changes, traces, answer));
+        if !scrub::is_bare(&changes) {
+            let answer = row.answer.as_deref().map(traces_of_answer).unwrap_or_default();
+            told.push((
+                row,
+                [changes.iter().flat_map(traces_of_change).collect(), answer].concat(),
+            ));
+        }
     }
-    let all = || {
-        told.iter()
-            .flat_map(|(_, _, traces, answer)| traces.iter().chain([answer]))
-    };
-    let users = all().flat_map(|traces| traces.users.iter().copied()).collect();
-    let users = store::erasure::users_among(tx, erasure, &users).await?;
-    let emails = all().flat_map(|traces| traces.emails.iter().cloned()).collect();
-    let emails = store::erasure::emails_among(tx, erasure, &emails).await?;
-    for (row, mut changes, traces, answer) in told {
-        if scrub::is_bare(&changes) {
-            continue;
-        }
-        // Whoever was invited since has the email now.
-        let by_email = row.time <= erasure.time.0;
-        let is_about = |traces: &Traces| {
-            let invited = by_email && traces.emails.iter().any(|email| emails.contains(email));
-            invited || traces.users.iter().any(|user| users.contains(user))
-        };
-        let mut found = is_about(&answer);
-        for (change, _) in changes.iter_mut().zip(&traces).filter(|(_, traces)| is_about(traces)) {
-            change.scrub();
-            found = true;
-        }
-        if found {
-            scrub::rewrite(tx, row, changes);
-        }
+    let all = told.iter().flat_map(|(_, traces)| traces).copied().collect();
+    let gone = store::erasure::users_among(tx, erasure, &all).await?;
+    let is_about = |traces: &Vec<Uid>| traces.iter().any(|uid| gone.contains(uid));
+    let concerned = told.iter().filter(|(_, traces)| is_about(traces)).map(|(row, _)| *row);
+    for row in scrub::lock(tx, &Vec::from_iter(concerned)).await? {
+        let mut changes = row.changes()?;
+        let about = changes.iter_mut().filter(|change| is_about(&traces_of_change(change)));
+        about.for_each(Change::scrub);
+        scrub::rewrite(tx, &row, changes);
     }
     Ok(rows
         .last()

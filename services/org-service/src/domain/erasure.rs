@@ -1,12 +1,10 @@
 //! Erasures: organizations and users that are taken away for good, step by step.
 
-use super::user::email_key;
 use clientele_api::Uid;
 use clientele_api::journal::Change;
 use clientele_api::name::last_id;
 use clientele_api::org::{Invitation, Member, Session, User};
 use prost::{Message, Name as _};
-use prost_types::Any;
 
 /// What is taken away next. First comes what nothing else refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,55 +68,33 @@ pub fn is_of_organization(change: &Change) -> bool {
     !told.any(|any| any.type_url == User::type_url() || any.type_url == Session::type_url())
 }
 
-/// Whom something in the journal is about.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Traces {
-    /// These users, and these invitations that somebody may have accepted.
-    pub users: Vec<Uid>,
-    /// Whoever had these emails, as they are compared.
-    pub emails: Vec<String>,
+/// Whom a change is about: users and members are it themselves, of sessions it is who is signed in, of invitations who accepted, and
+/// they themselves.
+pub fn traces_of_change(change: &Change) -> Vec<Uid> {
+    let mut traces = Vec::new();
+    for any in change.before.iter().chain(&change.after) {
+        if any.type_url == User::type_url() || any.type_url == Member::type_url() {
+            traces.extend(Uid::parse(last_id(&change.resource)));
+        } else if any.type_url == Session::type_url() {
+            let session = Session::decode(any.value.as_slice()).unwrap_or_default();
+            traces.extend(Uid::parse(last_id(&session.user)));
+        } else if any.type_url == Invitation::type_url() {
+            let invitation = Invitation::decode(any.value.as_slice()).unwrap_or_default();
+            traces.extend(Uid::parse(last_id(&invitation.member)));
+            traces.extend(Uid::parse(&change.uid));
+        }
+    }
+    traces
 }
 
-impl Traces {
-    /// Of a change: of users and members it is themselves, of sessions who is signed in, of invitations who is invited and who accepted.
-    pub fn of_change(change: &Change) -> Self {
-        let mut traces = Self::default();
-        for any in change.before.iter().chain(&change.after) {
-            if any.type_url == User::type_url() || any.type_url == Member::type_url() {
-                traces.users.extend(Uid::parse(last_id(&change.resource)));
-            } else if any.type_url == Session::type_url() {
-                let session = Session::decode(any.value.as_slice()).unwrap_or_default();
-                traces.users.extend(Uid::parse(last_id(&session.user)));
-            } else if any.type_url == Invitation::type_url() {
-                traces.add_invitation(any);
-            }
-        }
-        traces
-    }
-
-    fn add_invitation(&mut self, any: &Any) {
-        let Ok(invitation) = Invitation::decode(any.value.as_slice()) else {
-            return;
-        };
-        self.users.extend(Uid::parse(last_id(&invitation.member)));
-        self.users.extend(Uid::parse(&invitation.uid));
-        if !invitation.email.is_empty() {
-            self.emails.push(email_key(&invitation.email));
-        }
-    }
-
-    /// Of an encoded answer of whatever type: everybody whose id stands in it.
-    pub fn of_answer(answer: &[u8]) -> Self {
-        const LENGTH: usize = 36;
-        let texts = answer
-            .windows(LENGTH)
-            .filter(|window| window[8] == b'-' && window[13] == b'-');
-        let uids = texts.filter_map(|window| Uid::parse(std::str::from_utf8(window).ok()?));
-        Self {
-            users: uids.collect(),
-            emails: Vec::new(),
-        }
-    }
+/// Whom an encoded answer of whatever type is about: everybody whose id stands in it.
+pub fn traces_of_answer(answer: &[u8]) -> Vec<Uid> {
+    const LENGTH: usize = 36;
+    let texts = answer
+        .windows(LENGTH)
+        .filter(|window| window[8] == b'-' && window[13] == b'-');
+    let uids = texts.filter_map(|window| Uid::parse(std::str::from_utf8(window).ok()?));
+    uids.collect()
 }
 
 #[cfg(test)]
@@ -145,23 +121,17 @@ mod tests {
             uid: Uid::new().to_string(),
             ..Member::default()
         };
-        let traces = Traces::of_change(&Change::created(&member));
-        assert_eq!((traces.users, traces.emails.len()), (vec![user], 0));
-        let accepted = Uid::new();
+        assert_eq!(traces_of_change(&Change::created(&member)), [user]);
+        let invited = Uid::new();
         let invitation = Invitation {
-            uid: accepted.to_string(),
-            name: format!("{bakery}/invitations/{accepted}"),
-            email: "Ann@X.de".to_owned(),
+            uid: invited.to_string(),
+            name: format!("{bakery}/invitations/{invited}"),
             member: format!("{bakery}/members/{user}"),
             ..Invitation::default()
         };
-        let traces = Traces::of_change(&Change::created(&invitation));
-        assert_eq!(
-            (traces.users, traces.emails),
-            (vec![user, accepted], vec!["ann@x.de".to_owned()])
-        );
+        assert_eq!(traces_of_change(&Change::created(&invitation)), [user, invited]);
         let answer = clientele_api::org::BatchCreateMembersResponse { members: vec![member] };
-        assert!(Traces::of_answer(&answer.encode_to_vec()).users.contains(&user));
-        assert_eq!(Traces::of_answer(b"short"), Traces::default());
+        assert!(traces_of_answer(&answer.encode_to_vec()).contains(&user));
+        assert!(traces_of_answer(b"short").is_empty());
     }
 }

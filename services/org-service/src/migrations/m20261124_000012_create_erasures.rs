@@ -45,6 +45,12 @@ impl MigrationTrait for Step {
                 PRIMARY KEY (erasure_uid, user_uid)
             );
             CREATE INDEX erased_users_by_email ON erased_users (erasure_uid, email_key);
+            CREATE TABLE former_emails (
+                user_uid {uuid} NOT NULL,
+                email_key {text} NOT NULL,
+                until bigint NOT NULL,
+                PRIMARY KEY (user_uid, until)
+            );
             CREATE INDEX organizations_by_purge_time ON organizations (purge_time) WHERE purge_time IS NOT NULL;
             CREATE INDEX invitations_of_email ON invitations (workspace_uid, email_key);
             CREATE INDEX invitations_of_member ON invitations (member_user_uid) WHERE member_user_uid IS NOT NULL;"

@@ -56,11 +56,11 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 pub mod person {
-    //! The users who go, and the invitations that they accepted, whatever email these were for.
+    //! The users who go, and the invitations for them.
 
     use sea_orm::entity::prelude::*;
 
-    /// A user who goes, or an invitation that one accepted.
+    /// A user who goes, or an invitation for one.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "erased_users")]
     pub struct Model {
@@ -254,21 +254,20 @@ pub async fn count(tx: &Tx, scope: &Scope<WorkspaceRef>) -> Result<u64> {
     rows.count(tx).await.map_err(db_error)
 }
 
-/// Notes the invitations that users accepted who go with it: the journal tells of them by an email that these may no longer have.
-pub fn add_accepted(tx: &Tx, erasure: &Erasure, invitations: &[Invitation]) {
-    let accepted = invitations.iter().filter(|invitation| invitation.member.is_some());
-    let accepted = accepted.map(|invitation| {
-        let accepted = person::Model {
+/// Notes the invitations that go with it: by them is known what the journal tells of them.
+pub fn add_invitations(tx: &Tx, erasure: &Erasure, invitations: &[Invitation]) {
+    if invitations.is_empty() {
+        return;
+    }
+    let invitations = invitations.iter().map(|invitation| {
+        let invitation = person::Model {
             erasure_uid: erasure.uid.0,
             user_uid: invitation.uid.0,
             email_key: String::new(),
         };
-        accepted.into_active_model()
+        invitation.into_active_model()
     });
-    let mut accepted = accepted.peekable();
-    if accepted.peek().is_some() {
-        tx.write(person::Entity::insert_many(accepted).into_query(), &[]);
-    }
+    tx.write(person::Entity::insert_many(invitations).into_query(), &[]);
 }
 
 /// At most `limit` users who go with the erasure.
@@ -286,7 +285,7 @@ pub async fn forget(tx: &Tx, erasure: &Erasure, users: &[Uid]) -> Result<()> {
     delete.exec(tx).await.map(drop).map_err(db_error)
 }
 
-/// Those of these uids that are of users who go.
+/// Those of these uids that are of users who go, or of invitations for them.
 pub async fn users_among(tx: &Tx, erasure: &Erasure, uids: &BTreeSet<Uid>) -> Result<BTreeSet<Uid>> {
     let mut found = BTreeSet::new();
     for some in Vec::from_iter(uids).chunks(MOST_VALUES) {
@@ -294,18 +293,6 @@ pub async fn users_among(tx: &Tx, erasure: &Erasure, uids: &BTreeSet<Uid>) -> Re
         let people = people.filter(person::Column::UserUid.is_in(some.iter().map(|uid| uid.0)));
         let people: Vec<Uuid> = people.into_tuple().all(tx).await.map_err(db_error)?;
         found.extend(people.into_iter().map(Uid));
-    }
-    Ok(found)
-}
-
-/// Those of these emails, as they are compared, that users had who go.
-pub async fn emails_among(tx: &Tx, erasure: &Erasure, emails: &BTreeSet<String>) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for some in Vec::from_iter(emails).chunks(MOST_VALUES) {
-        let people = erasure.people().select_only().column(person::Column::EmailKey);
-        let people = people.filter(person::Column::EmailKey.is_in(some.iter().map(|email| email.as_str())));
-        let people: Vec<String> = people.into_tuple().all(tx).await.map_err(db_error)?;
-        found.extend(people);
     }
     Ok(found)
 }

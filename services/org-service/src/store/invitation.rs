@@ -2,6 +2,7 @@
 
 use super::Texts;
 use super::erasure::{self, Erasure};
+use super::user::former;
 use crate::domain::grants::Grants;
 use crate::domain::invitation::{Invitation, Inviter, Issued, invitation_name};
 use crate::domain::secret::TokenHash;
@@ -17,7 +18,7 @@ use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait};
 
 /// An invitation.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -180,19 +181,30 @@ pub async fn erase(tx: &Tx, _erasure: &Erasure, organization: Uid) -> Result<boo
     Ok(deleted.rows_affected == erasure::MOST_ROWS)
 }
 
-/// At most `limit` invitations for the users of the erasure, or accepted by them. One that was made since is for somebody else who
-/// has the email now.
+/// At most `limit` invitations for the users of the erasure, under whatever email they had, or accepted by them. One that was made since
+/// they had it is for somebody else who has it now.
 pub async fn of_erased(tx: &Tx, erasure: &Erasure, limit: u64) -> Result<Vec<Invitation>> {
     let for_them = Entity::find()
         .filter(Column::WorkspaceUid.eq(erasure.workspace.uid.0))
         .filter(Column::EmailKey.in_subquery(erasure.email_keys()))
         .filter(Column::CreateTime.lte(erasure.time.0));
+    let former_emails: RelationDef = Entity::belongs_to(former::Entity)
+        .from(Column::EmailKey)
+        .to(former::Column::EmailKey)
+        .into();
+    let formerly_for_them = Entity::find()
+        .join(JoinType::InnerJoin, former_emails)
+        .filter(Column::WorkspaceUid.eq(erasure.workspace.uid.0))
+        .filter(former::Column::UserUid.in_subquery(erasure.users()))
+        .filter(Column::CreateTime.into_expr().lte(former::Column::Until.into_expr()));
     let by_them = Entity::find().filter(Column::MemberUserUid.in_subquery(erasure.users()));
-    let mut found = for_them.limit(limit).all(tx).await.map_err(db_error)?;
-    if found.is_empty() {
-        found = by_them.limit(limit).all(tx).await.map_err(db_error)?;
+    for some in [for_them, formerly_for_them, by_them] {
+        let found = some.limit(limit).all(tx).await.map_err(db_error)?;
+        if !found.is_empty() {
+            return found.into_iter().map(Invitation::try_from).collect();
+        }
     }
-    found.into_iter().map(Invitation::try_from).collect()
+    Ok(Vec::new())
 }
 
 /// Those of these invitations that there are, in a unit that has locked their organizations.

@@ -86,6 +86,32 @@ pub const CONSTRAINTS: &[Constraint] = &[Constraint {
 /// The email of what is left of a user who is being erased.
 const NOBODY: &str = "";
 
+pub mod former {
+    //! The emails that users had before others were given to them: who is erased is erased under these, too.
+
+    use sea_orm::entity::prelude::*;
+
+    /// An email that a user had.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "former_emails")]
+    pub struct Model {
+        /// The user.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub user_uid: Uuid,
+        /// Until when, in microseconds.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub until: i64,
+        /// What it was compared by.
+        pub email_key: String,
+    }
+
+    /// The row stands alone.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// What must hold of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Term {
@@ -103,7 +129,7 @@ pub fn insert<L>(tx: &Tx, _scope: &Scope<L>, users: &[User]) {
     }
 }
 
-/// Writes the next version of a user over the one it was made from.
+/// Writes the next version of a user over the one it was made from, and notes the email that it had if it has another one now.
 pub fn update<L>(tx: &Tx, _scope: &Scope<L>, before: &User, after: &User) {
     let update = Entity::update_many()
         .set(Model::from(after).into_active_model().reset_all())
@@ -111,6 +137,14 @@ pub fn update<L>(tx: &Tx, _scope: &Scope<L>, before: &User, after: &User) {
         .filter(Column::Uid.eq(before.uid.0))
         .filter(Column::Version.eq(before.version));
     tx.guard(update.into_query(), CONSTRAINTS);
+    if before.email.key() != after.email.key() {
+        let former = former::Model {
+            user_uid: before.uid.0,
+            until: after.update_time.0,
+            email_key: before.email.key(),
+        };
+        tx.write(former::Entity::insert(former.into_active_model()).into_query(), &[]);
+    }
 }
 
 /// The user of the scope's workspace with this uid, in a unit that is about to change it.
@@ -193,6 +227,8 @@ pub fn withdraw(tx: &Tx, _erasure: &Erasure, users: &[User], now: Micros) {
 
 /// Deletes what is left of users, to whom no member refers any more, and who have no sessions.
 pub async fn erase(tx: &Tx, _erasure: &Erasure, users: &[Uid]) -> Result<()> {
+    let former = former::Entity::delete_many().filter(former::Column::UserUid.is_in(users.iter().map(|uid| uid.0)));
+    former.exec(tx).await.map_err(db_error)?;
     let delete = Entity::delete_many().filter(Column::Uid.is_in(users.iter().map(|uid| uid.0)));
     delete.exec(tx).await.map(drop).map_err(db_error)
 }

@@ -8,7 +8,8 @@ use clientele_api::Result;
 use clientele_api::journal::{Change, ChangeKind, Entry};
 use prost::Message;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ConnectionTrait, QueryTrait};
+use sea_orm::sea_query::ExprTrait;
+use sea_orm::{Condition, ConnectionTrait, QueryOrder, QuerySelect, QueryTrait};
 
 /// Where a search through all rows begins.
 pub const BEGINNING: Cursor = Cursor {
@@ -24,12 +25,33 @@ pub async fn rows(tx: &Tx, filter: Filter, behind: Cursor, limit: u64) -> Result
     select.all(tx).await.map_err(db_error)
 }
 
+/// These rows once more, which no other unit rewrites until this one has ended: what another one has taken out of a row since it was
+/// read must not come back with the rest of it.
+pub async fn lock(tx: &Tx, rows: &[&Row]) -> Result<Vec<Row>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let each = rows.iter().map(|row| {
+        let epoch = row::Column::Epoch.eq(row.epoch);
+        epoch
+            .and(row::Column::Xid.eq(row.xid))
+            .and(row::Column::Seq.eq(row.seq))
+    });
+    let select = row::Entity::find()
+        .filter(each.fold(Condition::any(), Condition::add))
+        .order_by_asc(row::Column::Epoch)
+        .order_by_asc(row::Column::Xid)
+        .order_by_asc(row::Column::Seq)
+        .lock_exclusive();
+    select.all(tx).await.map_err(db_error)
+}
+
 /// Whether a row is about nothing but what is gone for good: it tells no more than that, and its call had not more to say.
 pub fn is_bare(changes: &[Change]) -> bool {
     !changes.is_empty() && changes.iter().all(|change| change.kind() == ChangeKind::Purged)
 }
 
-/// Writes a row with these changes in place of its own, and without its answer. The hash of its request goes too, since the request
+/// Writes a row that the unit has locked with these changes in place of its own, and without its answer. The hash of its request goes too, since the request
 /// could be guessed from it: who repeats the request id is told that it was used.
 pub fn rewrite(tx: &Tx, row: &Row, changes: Vec<Change>) {
     let entry = Entry {
