@@ -6,6 +6,7 @@ pub mod access;
 pub mod change;
 pub mod codec;
 pub mod error;
+pub mod fold;
 pub mod mask;
 pub mod name;
 pub mod parse;

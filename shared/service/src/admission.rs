@@ -69,7 +69,7 @@ impl Admission {
         }))
     }
 
-    /// Runs a call that changes nothing.
+    /// Runs a call that is not remembered: one that changes nothing, or a session.
     pub async fn read<Q, T, Work, Fut>(&self, request: tonic::Request<Q>, work: Work) -> Result<Response<T>, Status>
     where
         Q: Request<Level: Level>,

@@ -1,8 +1,8 @@
 //! Ids that are derived from what people call a thing.
 
+use clientele_api::fold::fold;
 use rand::Rng;
 use std::iter;
-use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// A derived id leaves room for a suffix.
 const DERIVED_LENGTH: usize = 56;
@@ -75,19 +75,9 @@ impl Form {
 
     fn fold(&self, name: &str) -> String {
         let mut id = String::new();
-        let characters = name.nfkd().filter(|character| !is_combining_mark(*character));
-        for character in characters.flat_map(char::to_lowercase) {
+        for character in fold(name).chars() {
             match character {
                 'a'..='z' | '0'..='9' => id.push(character),
-                // Latin letters that don't decompose.
-                'ß' => id.push_str("ss"),
-                'æ' => id.push_str("ae"),
-                'œ' => id.push_str("oe"),
-                'þ' => id.push_str("th"),
-                'ø' => id.push('o'),
-                'ł' => id.push('l'),
-                'đ' | 'ð' => id.push('d'),
-                'ı' => id.push('i'),
                 _ if id.is_empty() || id.ends_with(self.separator) => {}
                 _ => id.push(self.separator),
             }

@@ -1,7 +1,7 @@
 //! What a resource is found by: numbers that stand for pieces of its texts.
 
-use super::fold::fold;
 use clientele_api::Uid;
+use clientele_api::fold::fold;
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -3,12 +3,10 @@
 //! What a row is found by are [`Keys`], made of its texts when it is written: numbers that stand for the pieces of its words. The database
 //! only finds the rows that have certain keys, at most [`MOST`]; how well they fit is judged here, so both engines give the same order.
 
-mod fold;
 mod index;
 mod keys;
 mod query;
 
-pub use fold::fold;
 pub use index::{Found, Index, MOST, Place};
 pub use keys::{Keys, Text};
 pub use query::{Query, Rank};

@@ -1,8 +1,8 @@
 //! What somebody searches, and how well a resource fits it.
 
-use super::fold::fold;
 use super::keys::{Keys, Space, TITLE_BEGINNING, Text, WORD_BEGINNING, beginning, is_spelled, misspellings, trigrams};
 use clientele_api::Uid;
+use clientele_api::fold::fold;
 
 /// Of a search with more words than this none may have a typo.
 const MOST_WORDS_WITH_TYPO: usize = 5;
