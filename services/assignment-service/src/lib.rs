@@ -20,6 +20,7 @@ use commands::App;
 use grpc::agent::AgentRpc;
 use grpc::assignment::AssignmentRpc;
 use serde_json::Value;
+use store::access::Access;
 
 /// The settings of assignment-service.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +40,7 @@ impl Service for AssignmentService {
     const SNAPSHOTS: &'static [SnapshotPage] = &[
         snapshots::<store::agent::Entity>,
         snapshots::<store::assignment::Entity>,
+        snapshots::<store::member_scope::Entity>,
     ];
     const STANDING: Option<standing::Load> = Some(standing::followed);
     type Migrator = migrations::Migrator;
@@ -67,6 +69,7 @@ impl Service for AssignmentService {
         let app = App {
             journal: journal.clone(),
             reader: reader.clone(),
+            access: Access::new(journal.clone(), reader.clone()),
         };
         let agents = AgentRpc {
             admission: admission.clone(),

@@ -181,6 +181,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::OrganizationNotDeleted
         | R::AgentArchived
         | R::AgentNotArchived
+        | R::AgentNotAssigned
         | R::SettingsConflict
         | R::SelfEditDisabled
         | R::UserDisabled

@@ -211,7 +211,7 @@ async fn list(
 /// What client users can read who may list entries, which needs `members.manage`; by the full names of the messages. Of everything else
 /// they do not learn that it changed.
 const FOR_CLIENTS: &[&str] = &[
-    "clientele.assignment.v1.Assignment",
+    "clientele.assignment.v1.MemberScope",
     "clientele.org.v1.Invitation",
     "clientele.org.v1.Member",
     "clientele.org.v1.Organization",

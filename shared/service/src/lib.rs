@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod assembly;
+pub mod batch;
 pub mod caller;
 pub mod cli;
 pub mod config;

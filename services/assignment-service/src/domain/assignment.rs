@@ -1,9 +1,10 @@
 //! Assignments: which organization may use which agent.
 
 use super::agent::{Agent, agent_name};
-use clientele_api::assignment::{self as api, DenialReason};
+use clientele_api::assignment as api;
 use clientele_api::error::ErrorReason;
-use clientele_api::name::OrganizationRef;
+use clientele_api::mask::Mask;
+use clientele_api::name::{OrganizationRef, last_id};
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Micros, Result, Uid, Violations, parse};
 
@@ -24,6 +25,8 @@ pub struct Assignment {
     pub create_time: Micros,
     /// When it changed last.
     pub update_time: Micros,
+    /// When the agent was assigned last.
+    pub assign_time: Micros,
     /// Where it stands among the organization's agents; ascending, with gaps.
     pub position: i64,
     /// What the organization calls the agent; empty: its title.
@@ -37,6 +40,8 @@ pub struct Assignment {
 /// An assignment that is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewAssignment {
+    /// The id of the agent.
+    pub agent_id: String,
     /// What the organization is to call the agent.
     pub alias: Option<String>,
     /// The agency's own note.
@@ -44,17 +49,18 @@ pub struct NewAssignment {
 }
 
 impl NewAssignment {
-    /// Reads the request.
-    pub fn parse(request: &api::AssignAgentRequest) -> Result<Self> {
+    /// Reads a request that lies at `path` of the call's; none if it breaks rules, which are noted.
+    pub fn parse(request: &api::AssignAgentRequest, path: &str, violations: &mut Violations) -> Option<Self> {
         let given = request.assignment.as_ref();
         let alias = given.and_then(|assignment| assignment.alias.as_deref());
         let note = given.and_then(|assignment| assignment.note.as_deref());
-        let mut violations = Violations::new();
-        let new = Self {
-            alias: alias.and_then(|alias| violations.check("assignment.alias", parse::line(alias, 0..=200))),
-            note: note.and_then(|note| violations.check("assignment.note", parse::paragraphs(note, 2000))),
-        };
-        violations.finish(Some(new))
+        let alias = alias.map(|alias| read_alias(alias, path, violations));
+        let note = note.map(|note| read_note(note, path, violations));
+        Some(Self {
+            agent_id: last_id(&request.agent).to_owned(),
+            alias: alias.map_or(Some(None), |alias| alias.map(Some))?,
+            note: note.map_or(Some(None), |note| note.map(Some))?,
+        })
     }
 
     /// The assignment that comes of it.
@@ -73,6 +79,7 @@ impl NewAssignment {
             version: 1,
             create_time: now,
             update_time: now,
+            assign_time: now,
             position,
             alias: self.alias.unwrap_or_default(),
             note: self.note.unwrap_or_default(),
@@ -107,11 +114,58 @@ impl Assignment {
         Assignment {
             version: self.version + 1,
             update_time: now,
+            assign_time: now,
             position,
             alias: new.alias.unwrap_or_else(|| self.alias.clone()),
             note: new.note.unwrap_or_else(|| self.note.clone()),
             removed: false,
             ..self.clone()
+        }
+    }
+
+    /// With the leaves of the mask changed to the message's; equal to this one if nothing differs.
+    ///
+    /// A value that broke its rule left a violation: then the answer is not to be used.
+    pub fn update(
+        &self,
+        message: &api::Assignment,
+        mask: &Mask,
+        violations: &mut Violations,
+        now: Micros,
+    ) -> Assignment {
+        let mut after = self.clone();
+        if mask.has("alias") {
+            after.alias = read_alias(message.alias(), "", violations).unwrap_or_default();
+        }
+        if mask.has("note") {
+            after.note = read_note(message.note(), "", violations).unwrap_or_default();
+        }
+        if after != *self {
+            after.version += 1;
+            after.update_time = now;
+        }
+        after
+    }
+
+    /// At another position; equal to this one if it stands there.
+    pub fn reposition(&self, position: i64, now: Micros) -> Assignment {
+        if position == self.position {
+            return self.clone();
+        }
+        Assignment {
+            version: self.version + 1,
+            update_time: now,
+            position,
+            ..self.clone()
+        }
+    }
+
+    /// As it is asked for elsewhere: with this alias and note.
+    pub fn as_new(&self) -> NewAssignment {
+        NewAssignment {
+            agent_id: self.agent_id.clone(),
+            alias: Some(self.alias.clone()),
+            note: Some(self.note.clone()),
         }
     }
 
@@ -129,6 +183,14 @@ impl Assignment {
     }
 }
 
+fn read_alias(alias: &str, path: &str, violations: &mut Violations) -> Option<String> {
+    violations.check(&format!("{path}assignment.alias"), parse::line(alias, 0..=200))
+}
+
+fn read_note(note: &str, path: &str, violations: &mut Violations) -> Option<String> {
+    violations.check(&format!("{path}assignment.note"), parse::paragraphs(note, 2000))
+}
+
 impl From<&Assignment> for api::Assignment {
     fn from(assignment: &Assignment) -> Self {
         Self {
@@ -142,49 +204,32 @@ impl From<&Assignment> for api::Assignment {
             position: assignment.position,
             alias: Some(assignment.alias.clone()),
             note: Some(assignment.note.clone()),
+            assign_time: Some(assignment.assign_time.into()),
         }
     }
 }
 
-/// Why an organization may not use an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
-    /// The agent is not assigned to the organization.
-    NotAssigned,
-    /// The agent is archived.
-    AgentArchived,
-    /// The organization is suspended.
-    OrganizationSuspended,
-    /// The organization is deleted.
-    OrganizationDeleted,
-}
-
-/// Why an organization in this state may not use an agent; none: it may.
-pub fn check(organization: State, agent_archived: bool, assigned: bool) -> Option<Denial> {
-    match organization {
-        State::Deleted => Some(Denial::OrganizationDeleted),
-        State::Active if agent_archived => Some(Denial::AgentArchived),
-        State::Active if !assigned => Some(Denial::NotAssigned),
-        State::Active => None,
-        // A state of a newer version is not in use, whatever else it is.
-        State::Suspended | State::Unspecified => Some(Denial::OrganizationSuspended),
+/// Assignments of an organization in this order, before all others, of which the first stands at `others`; as they are where they stand
+/// so.
+pub fn put_first(listed: &[&Assignment], others: Option<i64>, now: Micros) -> Vec<Assignment> {
+    let ascending = listed.is_sorted_by(|one, next| one.position < next.position);
+    let before_others = |last: &&Assignment| others.is_none_or(|others| last.position < others);
+    if ascending && listed.last().is_none_or(before_others) {
+        return listed.iter().map(|one| (*one).clone()).collect();
     }
+    let places = i64::try_from(listed.len()).unwrap_or(i64::MAX);
+    let first = others.unwrap_or(places + 1) - places;
+    listed
+        .iter()
+        .zip(first..)
+        .map(|(one, position)| one.reposition(position, now))
+        .collect()
 }
 
-impl From<Denial> for DenialReason {
-    fn from(denial: Denial) -> Self {
-        match denial {
-            Denial::NotAssigned => Self::NotAssigned,
-            Denial::AgentArchived => Self::AgentArchived,
-            Denial::OrganizationSuspended => Self::OrganizationSuspended,
-            Denial::OrganizationDeleted => Self::OrganizationDeleted,
-        }
-    }
-}
-
-/// Refuses one more agent for an organization that is assigned as many as it may be; none: there is no limit.
-pub fn require_room(organization: &OrganizationRef, limit: Option<i32>, used: i64) -> Result<()> {
-    let Some(limit) = limit.filter(|limit| used >= i64::from(*limit)) else {
+/// Refuses so many more agents for an organization that is assigned `used` if then they are more than its limit; none: there is no limit.
+pub fn require_room(organization: &OrganizationRef, limit: Option<i32>, used: i64, more: usize) -> Result<()> {
+    let fits = |limit: i32| i64::try_from(more).is_ok_and(|more| more <= i64::from(limit).saturating_sub(used).max(0));
+    let Some(limit) = limit.filter(|limit| !fits(*limit)) else {
         return Ok(());
     };
     let name = organization.name();
@@ -228,7 +273,8 @@ mod tests {
     }
 
     fn new(alias: Option<&str>, note: Option<&str>) -> Result<NewAssignment> {
-        NewAssignment::parse(&api::AssignAgentRequest {
+        let request = api::AssignAgentRequest {
+            agent: "workspaces/acme/agents/a1".to_owned(),
             assignment: Some(api::Assignment {
                 alias: alias.map(str::to_owned),
                 note: note.map(str::to_owned),
@@ -236,7 +282,10 @@ mod tests {
                 ..Default::default()
             }),
             ..Default::default()
-        })
+        };
+        let mut violations = Violations::new();
+        let new = NewAssignment::parse(&request, "requests[7].", &mut violations);
+        violations.finish(new)
     }
 
     fn assign(new: NewAssignment) -> Assignment {
@@ -255,16 +304,6 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_not_known_is_not_in_use() {
-        assert_eq!(
-            check(State::Unspecified, false, true),
-            Some(Denial::OrganizationSuspended)
-        );
-        let refusal = require_active(&bakery(), State::Unspecified).unwrap_err();
-        assert_eq!(refusal.reason(), ErrorReason::OrganizationSuspended);
-    }
-
-    #[test]
     fn an_assignment_names_its_agent() {
         let assignment = assign(new(Some("Anna"), None).unwrap());
         let message = api::Assignment::from(&assignment);
@@ -279,9 +318,7 @@ mod tests {
     fn every_violation_is_answered() {
         let error = new(Some("a\nb"), Some(&"x".repeat(2001))).unwrap_err();
         let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
-        assert_eq!(fields, ["assignment.alias", "assignment.note"]);
-        let nothing = NewAssignment::parse(&api::AssignAgentRequest::default()).unwrap();
-        assert_eq!(nothing, new(None, None).unwrap());
+        assert_eq!(fields, ["requests[7].assignment.alias", "requests[7].assignment.note"]);
     }
 
     #[test]
@@ -296,13 +333,24 @@ mod tests {
     }
 
     #[test]
-    fn the_organization_is_looked_at_first() {
-        use Denial::{AgentArchived, NotAssigned, OrganizationDeleted, OrganizationSuspended};
-        assert_eq!(check(State::Active, false, true), None);
-        assert_eq!(check(State::Active, false, false), Some(NotAssigned));
-        assert_eq!(check(State::Active, true, false), Some(AgentArchived));
-        assert_eq!(check(State::Suspended, true, true), Some(OrganizationSuspended));
-        assert_eq!(check(State::Deleted, false, true), Some(OrganizationDeleted));
+    fn those_that_are_put_first_stand_before_all_others() {
+        let at = |position| Assignment {
+            position,
+            ..assign(new(None, None).unwrap())
+        };
+        let all = [at(3), at(4), at(9)];
+        let positions = |listed: &[&Assignment], others| {
+            let after = put_first(listed, others, LATER);
+            after.iter().map(|one| (one.position, one.version)).collect::<Vec<_>>()
+        };
+        assert_eq!(positions(&[&all[2], &all[0]], Some(4)), [(2, 2), (3, 1)]);
+        assert_eq!(positions(&[&all[2], &all[0], &all[1]], None), [(1, 2), (2, 2), (3, 2)]);
+        // They stand so already.
+        assert_eq!(positions(&[&all[0], &all[1]], Some(9)), [(3, 1), (4, 1)]);
+        assert_eq!(positions(&[&all[0], &all[1], &all[2]], None), [(3, 1), (4, 1), (9, 1)]);
+        // In order, but not first.
+        assert_eq!(positions(&[&all[1], &all[2]], Some(3)), [(1, 2), (2, 2)]);
+        assert_eq!(positions(&[&all[0]], Some(1)), [(0, 2)]);
     }
 
     #[test]
@@ -311,14 +359,18 @@ mod tests {
         assert!(require_active(&bakery(), State::Active).is_ok());
         assert_eq!(reason(State::Suspended), ErrorReason::OrganizationSuspended);
         assert_eq!(reason(State::Deleted), ErrorReason::OrganizationDeleted);
+        // A state that is not known is not in use.
+        assert_eq!(reason(State::Unspecified), ErrorReason::OrganizationSuspended);
     }
 
     #[test]
     fn the_limit_is_how_many_may_be_assigned() {
-        assert!(require_room(&bakery(), None, 1_000).is_ok());
-        assert!(require_room(&bakery(), Some(2), 1).is_ok());
-        for (limit, used) in [(2, 2), (1, 2), (0, 0)] {
-            let refusal = require_room(&bakery(), Some(limit), used).unwrap_err();
+        assert!(require_room(&bakery(), None, 1_000, 100).is_ok());
+        for (limit, used, more) in [(2, 1, 1), (2, 0, 2), (0, 0, 0), (1, 2, 0)] {
+            assert!(require_room(&bakery(), Some(limit), used, more).is_ok());
+        }
+        for (limit, used, more) in [(2, 2, 1), (1, 2, 1), (0, 0, 1), (5, 3, 3), (-1, 0, 1)] {
+            let refusal = require_room(&bakery(), Some(limit), used, more).unwrap_err();
             assert_eq!(refusal.reason(), ErrorReason::LimitReached);
         }
     }

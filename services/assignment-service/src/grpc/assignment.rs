@@ -1,10 +1,13 @@
 //! `clientele.assignment.v1.AssignmentService`.
 
-use crate::commands::{App, assignment};
+use crate::commands::{App, access, assignment, member_scope};
 use clientele_api::assignment::assignment_service_server::AssignmentService;
 use clientele_api::assignment::{
-    AssignAgentRequest, Assignment, CheckAccessRequest, CheckAccessResponse, ListAssignmentsRequest,
-    ListAssignmentsResponse, UnassignAgentRequest,
+    AssignAgentRequest, Assignment, BatchAssignAgentsRequest, BatchAssignAgentsResponse, BatchCheckAccessRequest,
+    BatchCheckAccessResponse, CheckAccessRequest, CheckAccessResponse, GetMemberScopeRequest,
+    ListAgentOrganizationsRequest, ListAgentOrganizationsResponse, ListAssignmentsRequest, ListAssignmentsResponse,
+    MemberScope, MoveAssignmentRequest, ReorderAssignmentsRequest, ReorderAssignmentsResponse, SetMemberScopeRequest,
+    UnassignAgentRequest, UpdateAssignmentRequest,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -43,14 +46,79 @@ impl AssignmentService for AssignmentRpc {
             .await
     }
 
+    async fn batch_assign_agents(
+        &self,
+        request: Request<BatchAssignAgentsRequest>,
+    ) -> Result<Response<BatchAssignAgentsResponse>, Status> {
+        self.admission
+            .write(request, |scope, request| {
+                assignment::batch_assign(&self.app, scope, request)
+            })
+            .await
+    }
+
+    async fn move_assignment(&self, request: Request<MoveAssignmentRequest>) -> Result<Response<Assignment>, Status> {
+        self.admission
+            .write(request, |scope, request| assignment::move_to(&self.app, scope, request))
+            .await
+    }
+
+    async fn reorder_assignments(
+        &self,
+        request: Request<ReorderAssignmentsRequest>,
+    ) -> Result<Response<ReorderAssignmentsResponse>, Status> {
+        self.admission
+            .write(request, |scope, request| assignment::reorder(&self.app, scope, request))
+            .await
+    }
+
+    async fn update_assignment(
+        &self,
+        request: Request<UpdateAssignmentRequest>,
+    ) -> Result<Response<Assignment>, Status> {
+        self.admission
+            .write(request, |scope, request| assignment::update(&self.app, scope, request))
+            .await
+    }
+
+    async fn list_agent_organizations(
+        &self,
+        request: Request<ListAgentOrganizationsRequest>,
+    ) -> Result<Response<ListAgentOrganizationsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| {
+                assignment::list_of_agent(&self.app, scope, request)
+            })
+            .await
+    }
+
+    async fn get_member_scope(&self, request: Request<GetMemberScopeRequest>) -> Result<Response<MemberScope>, Status> {
+        self.admission
+            .read(request, |scope, request| member_scope::get(&self.app, scope, request))
+            .await
+    }
+
+    async fn set_member_scope(&self, request: Request<SetMemberScopeRequest>) -> Result<Response<MemberScope>, Status> {
+        self.admission
+            .write(request, |scope, request| member_scope::set(&self.app, scope, request))
+            .await
+    }
+
     async fn check_access(
         &self,
         request: Request<CheckAccessRequest>,
     ) -> Result<Response<CheckAccessResponse>, Status> {
         self.admission
-            .read(request, |scope, request| {
-                assignment::check_access(&self.app, scope, request)
-            })
+            .read(request, |scope, request| access::check(&self.app, scope, request))
+            .await
+    }
+
+    async fn batch_check_access(
+        &self,
+        request: Request<BatchCheckAccessRequest>,
+    ) -> Result<Response<BatchCheckAccessResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| access::batch_check(&self.app, scope, request))
             .await
     }
 }

@@ -107,7 +107,7 @@ fn found(row: Option<Model>, scope: &Scope<WorkspaceRef>, id: &str) -> Result<Ag
 }
 
 /// NOT_FOUND for an agent of this workspace.
-pub(super) fn not_found(workspace: &WorkspaceRef, id: &str) -> Error {
+pub fn not_found(workspace: &WorkspaceRef, id: &str) -> Error {
     Error::not_found("Agent", agent_name(workspace, id))
 }
 
@@ -116,6 +116,19 @@ pub(super) fn by_id(workspace: &WorkspaceRef, id: &str) -> Select<Entity> {
     Entity::find()
         .filter(Column::WorkspaceUid.eq(workspace.uid.0))
         .filter(Column::Id.eq(id))
+}
+
+/// The agents of the workspace with these ids.
+pub(super) fn by_ids(workspace: &WorkspaceRef, ids: &[&str]) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::WorkspaceUid.eq(workspace.uid.0))
+        .filter(Column::Id.is_in(ids.iter().copied()))
+}
+
+/// The identity of the agent of this workspace with this id.
+pub(super) async fn uid(reader: &Reader, workspace: &WorkspaceRef, id: &str) -> Result<Uid> {
+    let row = reader.one(by_id(workspace, id)).await?.value;
+    row.map(|row| Uid(row.uid)).ok_or_else(|| not_found(workspace, id))
 }
 
 /// At most `limit` agents of the scope's workspace after a uid, oldest first.

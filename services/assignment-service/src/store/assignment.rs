@@ -1,21 +1,24 @@
 //! Assignments in the database. What was taken away keeps its row, so that it can come back as the same.
 
-use super::agent;
+use super::{agent, member_scope};
 use crate::domain::agent::Agent;
 use crate::domain::assignment::Assignment;
+use crate::domain::member_scope::{Agents, MemberScope};
 use clientele_api::assignment as api;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
-use clientele_api::name::OrganizationRef;
-use clientele_api::{Micros, Result, Uid};
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::{Error, Micros, Result, Uid};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
+use clientele_store::follow::organizations;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, IntoCondition};
-use sea_orm::{IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::sea_query::{CaseStatement, ExprTrait, IntoCondition, LockType};
+use sea_orm::{FromQueryResult, IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait};
+use std::cmp::max;
 
 /// An assignment.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -42,6 +45,8 @@ pub struct Model {
     pub create_time: i64,
     /// In microseconds.
     pub update_time: i64,
+    /// When the agent was assigned last, in microseconds.
+    pub assign_time: i64,
     /// Where it stands among those of the organization.
     pub position: i64,
     /// What the organization calls the agent; empty: its title.
@@ -66,13 +71,32 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
     message: "another call assigned this agent at the same time: try again",
 }];
 
-/// How many agents an organization is assigned, and where the last of them stands.
-#[derive(Debug, Clone, Copy)]
+/// How many agents an organization is assigned, where the first and the last of them stand, and what time it is there.
+#[derive(Debug, Clone, Copy, FromQueryResult)]
 pub struct Places {
     /// How many.
     pub used: i64,
-    /// The highest position; 0 without any.
-    pub last: i64,
+    /// The lowest position; none without any.
+    pub first: Option<i64>,
+    /// The highest position; none without any.
+    pub last: Option<i64>,
+    /// When an agent was assigned last.
+    assigned_time: Option<i64>,
+    /// When a scope of the organization was set last.
+    scopes_time: Option<i64>,
+}
+
+impl Places {
+    /// The time for what is assigned now: after all scopes that were set before, whatever the clocks of other replicas say.
+    pub fn now(&self) -> Micros {
+        let after = self.scopes_time.map_or(0, |time| time + 1);
+        Micros(max(Micros::now().0, after))
+    }
+
+    /// The time for a scope that is set now: not before anything was assigned that it may hold.
+    pub fn now_for_scope(&self) -> Micros {
+        Micros(max(Micros::now().0, self.assigned_time.unwrap_or(0)))
+    }
 }
 
 /// Where a page goes on: behind this assignment.
@@ -84,64 +108,93 @@ pub struct After {
     pub uid: Uid,
 }
 
-/// Inserts an assignment.
-pub fn insert(tx: &Tx, _scope: &Scope<OrganizationRef>, assignment: &Assignment) {
-    let insert = Entity::insert(Model::from(assignment).into_active_model());
-    tx.write(insert.into_query(), CONSTRAINTS);
+/// Inserts assignments, if there are any.
+pub fn insert(tx: &Tx, _scope: &Scope<OrganizationRef>, assignments: &[Assignment]) {
+    if !assignments.is_empty() {
+        let models = assignments.iter().map(|one| Model::from(one).into_active_model());
+        tx.write(Entity::insert_many(models).into_query(), CONSTRAINTS);
+    }
 }
 
-/// Writes the next version of an assignment over the one it was made from.
-pub fn update(tx: &Tx, scope: &Scope<OrganizationRef>, before: &Assignment, after: &Assignment) {
+/// Writes the next version of an assignment over the one before, in a unit that has locked its organization.
+pub fn update(tx: &Tx, _scope: &Scope<OrganizationRef>, after: &Assignment) {
     let update = Entity::update_many()
         .set(Model::from(after).into_active_model().reset_all())
-        .filter(Column::OrganizationUid.eq(scope.organization().uid.0))
-        .filter(Column::Uid.eq(before.uid.0))
-        .filter(Column::Version.eq(before.version));
-    tx.guard(update.into_query(), CONSTRAINTS);
+        .filter(Column::Uid.eq(after.uid.0));
+    tx.write(update.into_query(), CONSTRAINTS);
 }
 
-/// The agent with this id and, if it ever was assigned to the organization of the scope, its assignment there.
+/// Writes other positions, with one statement, in a unit that has locked the organization.
+pub fn reposition(tx: &Tx, scope: &Scope<OrganizationRef>, after: &[Assignment]) {
+    let Some(one) = after.first() else {
+        return;
+    };
+    let mut position = CaseStatement::new();
+    for one in after {
+        position = position.case(Column::Uid.eq(one.uid.0), one.position);
+    }
+    let update = Entity::update_many()
+        .col_expr(Column::Position, position.into())
+        .col_expr(Column::Version, Column::Version.into_expr().add(1))
+        .col_expr(Column::UpdateTime, Expr::val(one.update_time.0))
+        .filter(Column::OrganizationUid.eq(scope.organization().uid.0))
+        .filter(Column::Uid.is_in(after.iter().map(|one| one.uid.0)));
+    tx.write(update.into_query(), CONSTRAINTS);
+}
+
+/// The agents of the workspace with these ids and, of those that ever were assigned to the organization, their assignments there. The
+/// agents stay what they are until the unit has ended.
 pub async fn find(
     tx: &Tx,
-    scope: &Scope<OrganizationRef>,
-    agent_id: &str,
-) -> Result<Option<(Agent, Option<Assignment>)>> {
-    let organization = scope.organization();
+    _scope: &Scope<OrganizationRef>,
+    organization: &OrganizationRef,
+    agent_ids: &[&str],
+) -> Result<Vec<(Agent, Option<Assignment>)>> {
     let uid = organization.uid.0;
     let assigned = agent::Entity::belongs_to(Entity)
         .from(agent::Column::Uid)
         .to(Column::AgentUid)
         .on_condition(move |_, _| Column::OrganizationUid.eq(uid).into_condition());
-    let select = agent::by_id(&organization.workspace, agent_id).join(JoinType::LeftJoin, assigned.into());
-    let rows = select.select_also(Entity).one(tx).await.map_err(db_error)?;
-    let Some((agent, assignment)) = rows else {
-        return Ok(None);
-    };
-    Ok(Some((agent.try_into()?, assignment.map(Assignment::from))))
+    let mut select = agent::by_ids(&organization.workspace, agent_ids)
+        .join(JoinType::LeftJoin, assigned.into())
+        .order_by_asc(agent::Column::Uid)
+        .select_also(Entity);
+    QueryTrait::query(&mut select).lock_with_tables(LockType::Share, [agent::Entity]);
+    let rows = select.all(tx).await.map_err(db_error)?;
+    let pair =
+        |(agent, assignment): (agent::Model, Option<Model>)| Ok((agent.try_into()?, assignment.map(Assignment::from)));
+    rows.into_iter().map(pair).collect()
 }
 
-/// The places of the scope's organization.
-pub async fn places(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<Places> {
-    let select = present(scope)
+/// All assignments of the scope's organization with these agents' ids.
+pub async fn read_all(tx: &Tx, scope: &Scope<OrganizationRef>, agent_ids: &[&str]) -> Result<Vec<Assignment>> {
+    let select = present(scope).filter(Column::AgentId.is_in(agent_ids.iter().copied()));
+    let rows = select.all(tx).await.map_err(db_error)?;
+    Ok(rows.into_iter().map(Assignment::from).collect())
+}
+
+/// The places of an organization; where `others` are given, of all but those.
+pub async fn places(tx: &Tx, _scope: &Scope<OrganizationRef>, organization: Uid, others: &[Uid]) -> Result<Places> {
+    let mut select = Entity::present()
         .select_only()
-        .expr(Column::Uid.count())
-        .expr(Column::Position.max());
-    let counted = select
-        .into_tuple::<(i64, Option<i64>)>()
-        .one(tx)
-        .await
-        .map_err(db_error)?;
-    let (used, last) = counted.unwrap_or_default();
-    Ok(Places {
-        used,
-        last: last.unwrap_or_default(),
-    })
+        .expr_as(Column::Uid.count(), "used")
+        .expr_as(Column::Position.min(), "first")
+        .expr_as(Column::Position.max(), "last")
+        .expr_as(Column::AssignTime.max(), "assigned_time")
+        .expr_as(Expr::from(member_scope::latest(organization)), "scopes_time")
+        .filter(Column::OrganizationUid.eq(organization.0));
+    if !others.is_empty() {
+        select = select.filter(Column::Uid.is_not_in(others.iter().map(|uid| uid.0)));
+    }
+    let places = select.into_model::<Places>().one(tx).await.map_err(db_error)?;
+    places.ok_or_else(|| Error::internal("an aggregate has no row"))
 }
 
-/// At most `limit` assignments of the scope's organization behind one, by position.
+/// At most `limit` assignments of the scope's organization behind one, by position; only those that a scope holds, if one is given.
 pub async fn list(
     reader: &Reader,
     scope: &Scope<OrganizationRef>,
+    held: Option<&MemberScope>,
     after: Option<&After>,
     limit: u64,
 ) -> Result<Answer<Vec<Assignment>>> {
@@ -152,6 +205,45 @@ pub async fn list(
     if let Some(after) = after {
         let key = Expr::tuple([Column::Position.into_expr(), Column::Uid.into_expr()]);
         select = select.filter(key.gt(Expr::tuple([Expr::val(after.position), Expr::val(after.uid.0)])));
+    }
+    if let Some(MemberScope {
+        agents: Agents::Listed(listed),
+        update_time,
+        ..
+    }) = held
+    {
+        select = select
+            .filter(Column::AgentUid.is_in(listed.iter().map(|agent| agent.uid.0)))
+            .filter(Column::AssignTime.lte(update_time.0));
+    }
+    let rows = reader.all(select).await?;
+    Ok(rows.map(|rows| rows.into_iter().map(Assignment::from).collect()))
+}
+
+/// At most `limit` assignments of the agent with this id, to whatever organization, behind the one with a uid. An organization that was
+/// purged has none.
+pub async fn list_of_agent(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    agent_id: &str,
+    after: Option<Uid>,
+    limit: u64,
+) -> Result<Answer<Vec<Assignment>>> {
+    let workspace = scope.workspace();
+    let agent = agent::uid(reader, workspace, agent_id).await?;
+    let known = organizations::Entity::find()
+        .select_only()
+        .expr(Expr::val(1))
+        .filter(Expr::col(organizations::Column::Uid.as_column_ref()).equals(Column::OrganizationUid.as_column_ref()))
+        .filter(organizations::Column::Id.is_not_null());
+    let mut select = Entity::present()
+        .filter(Column::WorkspaceUid.eq(workspace.uid.0))
+        .filter(Column::AgentUid.eq(agent.0))
+        .filter(Expr::exists(known.into_query()))
+        .order_by_asc(Column::Uid)
+        .limit(limit);
+    if let Some(after) = after {
+        select = select.filter(Column::Uid.gt(after.0));
     }
     let rows = reader.all(select).await?;
     Ok(rows.map(|rows| rows.into_iter().map(Assignment::from).collect()))
@@ -196,6 +288,7 @@ impl From<&Assignment> for Model {
             version: assignment.version,
             create_time: assignment.create_time.0,
             update_time: assignment.update_time.0,
+            assign_time: assignment.assign_time.0,
             position: assignment.position,
             alias: assignment.alias.clone(),
             note: assignment.note.clone(),
@@ -218,6 +311,7 @@ impl From<Model> for Assignment {
             version: row.version,
             create_time: Micros(row.create_time),
             update_time: Micros(row.update_time),
+            assign_time: Micros(row.assign_time),
             position: row.position,
             alias: row.alias,
             note: row.note,

@@ -17,6 +17,7 @@ impl World {
         let request = CheckAccessRequest {
             organization: organization.into(),
             agent: agent_name(agent),
+            ..Default::default()
         };
         let answer = self.assignments().check_access(self.service.request(request)).await?;
         let answer = answer.into_inner();

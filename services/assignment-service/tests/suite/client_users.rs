@@ -1,5 +1,6 @@
 //! Client users: what org-service tells of them decides what they may do here.
 
+use crate::member_scopes::all;
 use crate::{BAKERY, World, coded, refused, service};
 use clientele_api::Micros;
 use clientele_api::journal::{Change, ListEntriesRequest};
@@ -280,7 +281,9 @@ async fn a_client_user_has_its_own_organization_and_no_other() {
         world.hear().await;
         world.create_agent("anna").await;
         world.assign("anna").await.unwrap();
+        world.set_scope(&world.admin, all(&ann)).await.unwrap();
         let caller = ann.caller(&world.tokens);
+        // Of the two entries the one that is not of the agency alone.
         assert_eq!(world.listed(&caller, BAKERY).await.unwrap(), 1);
         for other in [&butcher.name, elsewhere, "workspaces/acme/organizations/nobody"] {
             let status = world.listed(&caller, other).await.unwrap_err();

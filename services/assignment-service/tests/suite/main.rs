@@ -4,6 +4,7 @@
 
 mod access;
 mod agents;
+mod arranging;
 mod assignments;
 mod bad_input;
 mod client_users;
@@ -11,6 +12,7 @@ mod conventions;
 mod following;
 mod journal;
 mod limits;
+mod member_scopes;
 mod walks;
 
 use assignment_service::AssignmentService;
@@ -24,14 +26,18 @@ use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::org::Organization;
 use clientele_service::config::Config;
 use clientele_service::peer::OrgPeer;
+use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{Caller, Calls, Database, Engine, OrgFeed, Running, Tokens, reason};
 use prost_types::FieldMask;
+use sea_orm::ConnectionTrait as _;
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
 
 const ACME: &str = "workspaces/acme";
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
+const CAFE: &str = "workspaces/acme/organizations/cafe";
 
 /// A running assignment-service that follows a journal which the test tells; the workspace `acme`, and everybody who calls.
 struct World {
@@ -172,6 +178,17 @@ impl World {
         answer.map(Response::into_inner)
     }
 
+    /// Does what nobody can by calls.
+    async fn execute(&self, sql: &str) {
+        let options = Options {
+            url: self.database.url.clone(),
+            service: "assignment",
+        };
+        let database = connect_to_migrate(&options).await.unwrap();
+        database.execute_unprepared(sql).await.unwrap();
+        database.close().await.unwrap();
+    }
+
     /// The assignments of `bakery`, read in pages of two.
     async fn assigned(&self) -> Result<Vec<Assignment>, Status> {
         let mut request = ListAssignmentsRequest {
@@ -234,6 +251,12 @@ fn ids(assignments: &[Assignment]) -> Vec<&str> {
 
 fn texts(given: &[&str]) -> Vec<String> {
     given.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// The paths of the fields that broke rules.
+fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().unwrap().field_violations;
+    violations.into_iter().map(|violation| violation.field).collect()
 }
 
 fn coded(status: Status) -> (Code, String) {

@@ -1,7 +1,7 @@
 //! What can be done with invitations.
 
+use super::App;
 use super::member::{self, require_may_give};
-use super::{App, batch};
 use super::{password, team};
 use crate::domain::grants::Grants;
 use crate::domain::invitation::{Invitation, Inviter, NewInvitation};
@@ -16,6 +16,7 @@ use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, last_id};
 use clientele_api::org::invitation::State;
 use clientele_api::{Error, Micros, Result, Uid, Violations, org as api};
+use clientele_service::batch;
 use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
 use clientele_service::standing::{SignedIn, session_ended};

@@ -1,6 +1,6 @@
 //! What can be done with members.
 
-use super::{App, batch};
+use super::App;
 use crate::domain::grants::Grants;
 use crate::domain::member::{Member, NewMember, Who};
 use crate::domain::organization::Organization;
@@ -13,6 +13,7 @@ use clientele_api::name::{OrganizationRef, last_id};
 use clientele_api::org::member::{Presence, State};
 use clientele_api::permission::{Effective, Permission};
 use clientele_api::{Error, Micros, Result, Uid, Violations, org as api, parse};
+use clientele_service::batch;
 use clientele_service::filter::{self, Operator};
 use clientele_service::scope::Scope;
 use clientele_service::standing::{SignedIn, Standing, require_held};

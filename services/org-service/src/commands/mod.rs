@@ -1,7 +1,6 @@
 //! A use case each: they own the transaction and call domain and store.
 
 mod attempts;
-mod batch;
 pub mod erasure;
 mod hashing;
 pub mod invitation;

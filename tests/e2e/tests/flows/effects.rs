@@ -131,6 +131,7 @@ async fn what_one_service_answered_the_others_know() {
         let check = CheckAccessRequest {
             organization: bakery.clone(),
             agent: "workspaces/acme/agents/support".into(),
+            ..Default::default()
         };
         let denied = world
             .assignments()

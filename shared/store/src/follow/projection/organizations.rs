@@ -1,6 +1,8 @@
 //! Projected organizations.
 
 use super::kind::{Projected, Told, Understood};
+use clientele_api::Uid;
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::org;
 use clientele_api::org::organization::State;
 use sea_orm::entity::prelude::*;
@@ -53,6 +55,15 @@ impl Projected for Entity {
 }
 
 impl Model {
+    /// As names and rows refer to it, in this workspace, which is its own.
+    pub fn reference(&self, workspace: &WorkspaceRef) -> OrganizationRef {
+        OrganizationRef {
+            workspace: workspace.clone(),
+            uid: Uid(self.uid),
+            id: self.id.clone().unwrap_or_default(),
+        }
+    }
+
     /// What it may be used for. Unspecified: a state that this version does not know; then it is not in use.
     pub fn state(&self) -> State {
         State::try_from(self.state).unwrap_or(State::Unspecified)
