@@ -1,6 +1,7 @@
 //! Measures the services beside their ceilings, in one go on one machine, and prints the ratios.
 
 mod bare;
+mod checks;
 mod collector;
 mod cpu;
 mod creates;
@@ -54,6 +55,8 @@ enum Rows {
     Get,
     /// TestPermissions, beside the echo.
     Permissions,
+    /// CheckAccess, beside the echo.
+    Checks,
     /// TestPermissions while somebody guesses passwords.
     Passwords,
     /// SearchOrganizations over 100 000 organizations.
@@ -110,6 +113,7 @@ impl Bench {
         match rows {
             Rows::Get => gets::measure(self, table).await,
             Rows::Permissions => permissions::measure(self, table).await,
+            Rows::Checks => checks::measure(self, table).await,
             Rows::Passwords => passwords::measure(self, table).await,
             Rows::Search => searches::measure(self, table).await,
             Rows::CreatePostgres => creates::measure_postgres(self, table).await,

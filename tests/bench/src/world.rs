@@ -4,12 +4,18 @@ use crate::Bench;
 use crate::bare;
 use crate::collector;
 use anyhow::{Context as _, Result};
+use assignment_service::AssignmentService;
+use clientele_api::Uid;
 use clientele_api::access::StaffRole;
+use clientele_api::assignment::agent_service_client::AgentServiceClient;
+use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
+use clientele_api::assignment::{Agent, CreateAgentRequest, ListAssignmentsRequest};
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
 use clientele_service::config::Config;
-use clientele_testkit::{Caller, Running, Tokens};
+use clientele_service::peer::OrgPeer;
+use clientele_testkit::{Caller, ClientUser, OrgFeed, Running, Tokens};
 use org_service::OrgService;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::path::Path;
@@ -145,6 +151,93 @@ impl World {
     /// One of the connections.
     pub(crate) fn connection(&self) -> Result<Channel> {
         self.connections.first().cloned().context("no connection")
+    }
+
+    /// Ends the service.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+/// A running assignment-service that follows a played org-service with the workspace `acme`.
+pub(crate) struct AssignmentWorld {
+    /// The connections to it.
+    pub(crate) connections: Vec<Channel>,
+    /// An admin of the workspace.
+    pub(crate) admin: Caller,
+    /// An internal service of the platform.
+    pub(crate) service: Caller,
+    feed: OrgFeed,
+    acme: Uid,
+    running: Running,
+    _tokens: Tokens,
+}
+
+impl AssignmentWorld {
+    /// Starts the service on this database.
+    pub(crate) async fn start(database: &Database, bench: &Bench) -> Result<Self> {
+        let tokens = Tokens::create();
+        let feed = OrgFeed::start().await;
+        let acme = feed.create_workspace("acme");
+        let service = AssignmentService {
+            config: config(&database.url, &tokens.issuers(), bench.telemetry.as_deref()),
+            org: OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service")),
+        };
+        let running = Running::start(&service).await;
+        Ok(Self {
+            connections: bare::connect(running.address).await?,
+            admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
+            service: Caller::with(tokens.service("runtime")),
+            feed,
+            acme,
+            running,
+            _tokens: tokens,
+        })
+    }
+
+    /// One of the connections.
+    pub(crate) fn connection(&self) -> Result<Channel> {
+        self.connections.first().cloned().context("no connection")
+    }
+
+    /// Enters an agent with this id.
+    pub(crate) async fn create_agent(&self, id: &str) -> Result<()> {
+        let request = CreateAgentRequest {
+            parent: "workspaces/acme".to_owned(),
+            agent_id: id.to_owned(),
+            agent: Some(Agent {
+                title: Some("The Friendly Agent".to_owned()),
+                ..Agent::default()
+            }),
+            ..CreateAgentRequest::default()
+        };
+        // It must have heard of the workspace.
+        let caller = self.informed();
+        let mut client = AgentServiceClient::new(self.connection()?);
+        client.create_agent(caller.request(request)).await?;
+        Ok(())
+    }
+
+    /// Tells of an organization and a member, of which the service has heard when this answers their names.
+    pub(crate) async fn create_organization(&self, id: &str) -> Result<(String, String)> {
+        let name = format!("workspaces/acme/organizations/{id}");
+        let organization = self.feed.create_organization(self.acme, &name);
+        let user = ClientUser::with_roles(&self.feed, self.acme, &organization, &["viewer"]);
+        let request = ListAssignmentsRequest {
+            parent: name.clone(),
+            ..ListAssignmentsRequest::default()
+        };
+        let mut client = AssignmentServiceClient::new(self.connection()?);
+        client.list_assignments(self.informed().request(request)).await?;
+        Ok((name, user.member.name))
+    }
+
+    /// The admin, who wants to be answered with everything that the feed has told.
+    fn informed(&self) -> Caller {
+        Caller {
+            min_revision: Some(self.feed.revision()),
+            ..self.admin.clone()
+        }
     }
 
     /// Ends the service.
