@@ -117,7 +117,7 @@ pub async fn search(
         .map(|key| Place::from_key(key).ok_or_else(page::invalid));
     let after = after.transpose()?;
     let found = store::organization::search(&app.reader, &scope, &typed, request.show_deleted).await?;
-    let mut places: Vec<Place> = found.value.into_iter().map(|one| one.place).collect();
+    let mut places: Vec<Place> = found.value.found.into_iter().map(|one| one.place).collect();
     places.retain(|place| after.as_ref().is_none_or(|after| place > after));
     let rest = places.split_off(places.len().min(page.size as usize));
     let Some(last) = places.last() else {

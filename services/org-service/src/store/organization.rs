@@ -13,7 +13,7 @@ use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
 use clientele_store::jobs::JobScope;
-use clientele_store::search::{self, Found, Index, Keys, Place, Text};
+use clientele_store::search::{self, Findings, Index, Keys, Place, Text};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Db, Reader};
 use sea_orm::entity::prelude::*;
@@ -172,6 +172,7 @@ impl Searched {
             title: &self.display_name,
             ids: ids.chain(others.into_iter().flatten().map(String::as_str)).collect(),
             others: Vec::new(),
+            prose: "",
         }
     }
 }
@@ -359,10 +360,10 @@ pub async fn search(
     scope: &Scope<WorkspaceRef>,
     typed: &str,
     show_deleted: bool,
-) -> Result<Answer<Vec<Found<Searched>>>> {
+) -> Result<Answer<Findings<Searched>>> {
     let Some(query) = search::Query::new(scope.workspace().uid, typed) else {
         return Ok(Answer {
-            value: Vec::new(),
+            value: Findings::default(),
             revision: reader.revision_now().await?,
         });
     };

@@ -3,7 +3,7 @@
 use crate::{World, create, named};
 use clientele_api::Uid;
 use clientele_api::org::Organization;
-use clientele_store::search::{Keys, MOST, Query, Rank, Text};
+use clientele_store::search::{Fit, Keys, MOST, Query, Text};
 use clientele_testkit::{Database, Engine, on_both_engines, reason, seed};
 use org_service::migrations::Migrator;
 use org_service::store::organization::{SEARCH, searched};
@@ -391,15 +391,16 @@ async fn both_engines_find_what_fits_and_nothing_else_in_the_same_order() {
         let Some(query) = Query::new(Uid::NIL, &typed) else {
             continue;
         };
-        let mut fit: Vec<(Rank, &str, &str)> = Vec::new();
+        let mut fit: Vec<(Fit, &str, &str)> = Vec::new();
         for (id, title, external_id, email) in &all {
             let text = Text {
                 uid: Uid::NIL,
                 title,
                 ids: vec![id, external_id, email],
                 others: Vec::new(),
+                prose: "",
             };
-            fit.extend(query.rank(&text).map(|rank| (rank, title.as_str(), id.as_str())));
+            fit.extend(query.fit(&text).map(|fit| (fit, title.as_str(), id.as_str())));
         }
         fit.sort();
         let on_sqlite = sqlite.finds(&typed).await;
@@ -521,6 +522,7 @@ async fn crowd(connection: &DatabaseConnection, workspace: Uid, size: usize) {
             title: &title,
             ids: Vec::new(),
             others: Vec::new(),
+            prose: "",
         };
         format!("('{title}', '{}')", Keys::of(workspace, &text))
     });

@@ -1,12 +1,13 @@
 //! The index of a table that is searched, on either engine.
 
 use super::keys::{Keys, Text};
-use super::query::{Query, Rank};
+use super::query::{Fit, Query, Rank};
 use crate::{Answer, Reader};
 use clientele_api::{Result, Uid};
-use sea_orm::sea_query::{Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, SelectStatement};
+use sea_orm::sea_query::{Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, Order, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 use std::collections::HashSet;
+use tokio::task::coop::consume_budget;
 use uuid::Uuid;
 
 /// How many resources a search looks at.
@@ -27,6 +28,24 @@ pub struct Index {
     pub table: &'static str,
 }
 
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Findings<M> {
+    /// What fits, the best first.
+    pub found: Vec<Found<M>>,
+    /// Whether more may fit than was looked at.
+    pub more: bool,
+}
+
+impl<M> Default for Findings<M> {
+    fn default() -> Self {
+        Self {
+            found: Vec::new(),
+            more: false,
+        }
+    }
+}
+
 /// A resource that fits, and where it stands among the others.
 #[derive(Debug, Clone)]
 pub struct Found<M> {
@@ -39,15 +58,15 @@ pub struct Found<M> {
 /// Where a resource stands among those that fit: how well it does, then its title, then its uid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    rank: Rank,
+    fit: Fit,
     title: String,
     uid: Uid,
 }
 
 impl Place {
-    fn of(rank: Rank, text: &Text<'_>) -> Self {
+    fn of(fit: Fit, text: &Text<'_>) -> Self {
         Self {
-            rank,
+            fit,
             title: text.title.to_owned(),
             uid: text.uid,
         }
@@ -60,20 +79,15 @@ impl Place {
 
     /// The place as the key of a page.
     pub fn to_key(&self) -> Vec<u8> {
-        [
-            &[self.rank.to_byte()],
-            &self.uid.0.as_bytes()[..],
-            self.title.as_bytes(),
-        ]
-        .concat()
+        [&[self.fit.to_byte()], &self.uid.0.as_bytes()[..], self.title.as_bytes()].concat()
     }
 
     /// The place of a key, if it is one.
     pub fn from_key(key: &[u8]) -> Option<Self> {
-        let (rank, key) = key.split_first()?;
+        let (fit, key) = key.split_first()?;
         let (uid, title) = key.split_at_checked(16)?;
         Some(Self {
-            rank: Rank::from_byte(*rank),
+            fit: Fit::from_byte(*fit),
             uid: Uid(Uuid::from_slice(uid).ok()?),
             title: String::from_utf8(title.to_vec()).ok()?,
         })
@@ -106,7 +120,7 @@ impl Index {
         query: &Query,
         select: &SelectStatement,
         text: impl Fn(&M) -> Text<'_>,
-    ) -> Result<Answer<Vec<Found<M>>>> {
+    ) -> Result<Answer<Findings<M>>> {
         let backend = reader.backend();
         let read = async |alternatives: &[Keys], limit: usize| {
             let statement = self.select(backend, query, select, alternatives, limit);
@@ -115,7 +129,8 @@ impl Index {
         let exact = query.exact();
         let Answer { value, mut revision } = read(std::slice::from_ref(&exact), MOST + 1).await?;
         let mut rows = Rows::default();
-        if value.len() > MOST {
+        let mut crowded = value.len() > MOST;
+        if crowded {
             for keys in query.best().into_iter().filter(|keys| *keys != exact) {
                 let more = read(&[keys], MOST).await?;
                 revision.merge(&more.revision);
@@ -126,20 +141,62 @@ impl Index {
             }
         }
         rows.add(value, &text);
-        let mut found = rank(query, rows.all, &text);
-        let fit = found.iter().filter(|one| !one.place.rank.is_typo()).count();
+        let mut found = rank(query, rows.all, &text).await;
+        let fit = found.iter().filter(|one| !one.place.fit.rank.is_typo()).count();
         let mistyped = query.mistyped();
         if fit >= FEW {
-            found.retain(|one| !one.place.rank.is_typo());
+            found.retain(|one| !one.place.fit.rank.is_typo());
         } else if !mistyped.is_empty() {
-            let more = read(&mistyped, MOST).await?;
+            let more = read(&mistyped, MOST + 1).await?;
             revision.merge(&more.revision);
+            crowded |= more.value.len() > MOST;
             let mut rows = Rows::without(&found);
             rows.add(more.value, &text);
-            found.extend(rank(query, rows.all, &text));
+            found.extend(rank(query, rows.all, &text).await);
         }
         found.sort_by(|one, other| one.place.cmp(&other.place));
-        Ok(Answer { value: found, revision })
+        let value = Findings { found, more: crowded };
+        Ok(Answer { value, revision })
+    }
+
+    /// What the workspace has, by title and then uid, where nothing was typed: the first [`MOST`]. Every title begins with nothing.
+    ///
+    /// The table needs an index of workspace, this column of titles, and uid.
+    pub async fn browse<M: FromQueryResult>(
+        &self,
+        reader: &Reader,
+        workspace: Uid,
+        (select, title): (&SelectStatement, &'static str),
+        text: impl Fn(&M) -> Text<'_>,
+    ) -> Result<Answer<Findings<M>>> {
+        let read = reader.all_of::<M>(self.first(workspace, select, title)).await?;
+        Ok(read.map(|mut rows| {
+            let more = rows.len() > MOST;
+            rows.truncate(MOST);
+            let (rank, elsewhere) = (Rank::Prefix, false);
+            let place = |row: &M| Place::of(Fit { rank, elsewhere }, &text(row));
+            let found = rows.into_iter().map(|row| Found {
+                place: place(&row),
+                row,
+            });
+            Findings {
+                found: found.collect(),
+                more,
+            }
+        }))
+    }
+
+    /// Reads the first of the workspace by title, one more than are looked at.
+    pub fn first(&self, workspace: Uid, select: &SelectStatement, title: &'static str) -> SelectStatement {
+        let table = Alias::new(self.table);
+        let mut select = select.clone();
+        select
+            .from(table.clone())
+            .and_where(Expr::col((table.clone(), "workspace_uid".into_iden())).eq(workspace.0))
+            .order_by((table.clone(), title.into_iden()), Order::Asc)
+            .order_by((table, "uid".into_iden()), Order::Asc)
+            .limit(MOST as u64 + 1)
+            .take()
     }
 
     /// Reads what has all keys of one of the alternatives.
@@ -297,15 +354,18 @@ impl<M> Rows<M> {
     }
 }
 
-fn rank<M>(query: &Query, rows: Vec<M>, text: impl Fn(&M) -> Text<'_>) -> Vec<Found<M>> {
-    let place = |row: &M| {
-        let text = text(row);
-        query.rank(&text).map(|rank| Place::of(rank, &text))
-    };
-    let found = rows.into_iter().map(|row| (place(&row), row));
+/// What of the rows fits. Long texts take their time: the calls of others go on between them.
+async fn rank<M>(query: &Query, rows: Vec<M>, text: impl Fn(&M) -> Text<'_>) -> Vec<Found<M>> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        consume_budget().await;
+        let text = text(&row);
+        if let Some(fit) = query.fit(&text) {
+            let place = Place::of(fit, &text);
+            found.push(Found { place, row });
+        }
+    }
     found
-        .filter_map(|(place, row)| Some(Found { place: place?, row }))
-        .collect()
 }
 
 /// The question to FTS5. It has nothing in it but numbers: what somebody typed can't mean anything.

@@ -9,6 +9,8 @@ use std::fmt;
 pub(super) const TITLE_BEGINNING: usize = 3;
 /// Words are indexed by up to so many letters of their beginning, since fewer than three are no trigram.
 pub(super) const WORD_BEGINNING: usize = 2;
+/// Where not only names are searched, their words are indexed apart, by up to so many letters of their beginning.
+pub(super) const NAME_BEGINNING: usize = 3;
 /// Of a word with a typo, this many letters at its beginning are looked at to find it.
 const BEGINNING: usize = 6;
 /// The shortest word that one with a typo can be meant to be.
@@ -23,19 +25,26 @@ pub struct Text<'t> {
     pub title: &'t str,
     /// What it is known by: who asks for exactly one of these gets the resource first.
     pub ids: Vec<&'t str>,
-    /// Whatever else is searched.
+    /// Whatever else is searched. What fits by these comes behind what fits as well by its title and ids.
     pub others: Vec<&'t str>,
+    /// A long text that is searched like the others, but without typos: each of its words would have to be indexed by all its misspellings.
+    pub prose: &'t str,
 }
 
 impl Text<'_> {
-    /// All its texts, folded: the title, the ids, the others.
-    pub(super) fn folded(&self) -> Vec<String> {
-        let texts = [self.title].into_iter();
-        texts
-            .chain(self.ids.iter().copied())
-            .chain(self.others.iter().copied())
-            .map(fold)
-            .collect()
+    /// What it is called, folded: the title and the ids.
+    pub(super) fn names(&self) -> Vec<String> {
+        [self.title].iter().chain(&self.ids).copied().map(fold).collect()
+    }
+
+    /// The others, folded.
+    pub(super) fn others(&self) -> Vec<String> {
+        self.others.iter().copied().map(fold).collect()
+    }
+
+    /// Whether there is more to it than its title and ids.
+    pub(super) fn has_more(&self) -> bool {
+        !self.others.is_empty() || !self.prose.is_empty()
     }
 }
 
@@ -48,22 +57,28 @@ impl Keys {
     pub fn of(workspace: Uid, text: &Text<'_>) -> Self {
         let space = Space::of(workspace);
         let mut keys = BTreeSet::new();
-        for (at, folded) in text.folded().iter().enumerate() {
-            if folded.is_empty() {
-                continue;
-            }
+        let (names, others) = (text.names(), text.others());
+        if let Some(first) = names.first().and_then(|title| title.split_whitespace().next()) {
+            keys.extend(beginnings(first, TITLE_BEGINNING).map(|letters| space.title_beginning(letters)));
+        }
+        for folded in names.iter().chain(&others).filter(|folded| !folded.is_empty()) {
             keys.insert(space.whole(folded));
-            let words = folded.split(' ');
-            if let (0, Some(first)) = (at, words.clone().next()) {
-                keys.extend(beginnings(first, TITLE_BEGINNING).map(|letters| space.title_beginning(letters)));
-            }
-            for word in words {
-                keys.extend(beginnings(word, WORD_BEGINNING).map(|letters| space.word_beginning(letters)));
-                keys.extend(trigrams(word).map(|trigram| space.inside(trigram)));
+            for word in folded.split(' ') {
+                keys.extend(inside(&space, word));
                 if is_spelled(word) && word.chars().count() >= SHORTEST_MEANT {
                     keys.extend(misspellings(word).iter().map(|spelling| space.misspelled(spelling)));
                 }
             }
+        }
+        keys.extend(
+            fold(text.prose)
+                .split_whitespace()
+                .flat_map(|word| inside(&space, word)),
+        );
+        // Where a word is found in more than names, those that are called so could be too many to be looked at with all others.
+        for word in names.iter().flat_map(|name| name.split_whitespace()) {
+            let letters = beginnings(word, NAME_BEGINNING).filter(|_| text.has_more());
+            keys.extend(letters.map(|letters| space.name_beginning(letters)));
         }
         Self(keys)
     }
@@ -107,6 +122,11 @@ impl Space {
         self.key(b'^', letters)
     }
 
+    /// The first letters of a word of the title or of an id.
+    pub(super) fn name_beginning(&self, letters: &str) -> i64 {
+        self.key(b'N', letters)
+    }
+
     /// Three letters that follow each other in a word.
     pub(super) fn inside(&self, trigram: &str) -> i64 {
         self.key(b'3', trigram)
@@ -133,6 +153,12 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
+}
+
+/// What a word is found by that is typed right.
+fn inside(space: &Space, word: &str) -> impl Iterator<Item = i64> {
+    let beginnings = beginnings(word, WORD_BEGINNING).map(|letters| space.word_beginning(letters));
+    beginnings.chain(trigrams(word).map(|trigram| space.inside(trigram)))
 }
 
 /// Its first letter, its first two, and so on up to as many as `longest`.
@@ -185,6 +211,7 @@ mod tests {
             title,
             ids: ids.to_vec(),
             others: Vec::new(),
+            prose: "",
         }
     }
 

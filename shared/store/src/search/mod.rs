@@ -7,6 +7,6 @@ mod index;
 mod keys;
 mod query;
 
-pub use index::{Found, Index, MOST, Place};
+pub use index::{Findings, Found, Index, MOST, Place};
 pub use keys::{Keys, Text};
-pub use query::{Query, Rank};
+pub use query::{Fit, Query, Rank};

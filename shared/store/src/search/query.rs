@@ -1,6 +1,8 @@
 //! What somebody searches, and how well a resource fits it.
 
-use super::keys::{Keys, Space, TITLE_BEGINNING, Text, WORD_BEGINNING, beginning, is_spelled, misspellings, trigrams};
+use super::keys::{
+    Keys, NAME_BEGINNING, Space, TITLE_BEGINNING, Text, WORD_BEGINNING, beginning, is_spelled, misspellings, trigrams,
+};
 use clientele_api::Uid;
 use clientele_api::fold::fold;
 
@@ -17,12 +19,21 @@ pub struct Query {
 
 /// How well a resource fits, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fit {
+    /// In which way.
+    pub rank: Rank,
+    /// Whether its title and ids alone would not fit as well.
+    pub elsewhere: bool,
+}
+
+/// In which way a resource fits, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// One of its ids is what was asked for.
     Id,
     /// Its title is.
     Title,
-    /// One of its texts begins with it.
+    /// Its title or one of its ids begins with it.
     Prefix,
     /// For each word there is one that begins with it.
     WordPrefix,
@@ -32,13 +43,30 @@ pub enum Rank {
     Typo(u8),
 }
 
+/// The bit of what fits elsewhere.
+const ELSEWHERE: u8 = 0x80;
+
+impl Fit {
+    pub(super) fn to_byte(self) -> u8 {
+        let elsewhere = if self.elsewhere { ELSEWHERE } else { 0 };
+        self.rank.to_byte() | elsewhere
+    }
+
+    pub(super) fn from_byte(byte: u8) -> Self {
+        Self {
+            rank: Rank::from_byte(byte & !ELSEWHERE),
+            elsewhere: byte & ELSEWHERE != 0,
+        }
+    }
+}
+
 impl Rank {
     /// Whether a word is mistyped.
     pub fn is_typo(self) -> bool {
         matches!(self, Self::Typo(_))
     }
 
-    pub(super) fn to_byte(self) -> u8 {
+    fn to_byte(self) -> u8 {
         match self {
             Self::Id => 0,
             Self::Title => 1,
@@ -49,7 +77,7 @@ impl Rank {
         }
     }
 
-    pub(super) fn from_byte(byte: u8) -> Self {
+    fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::Id,
             1 => Self::Title,
@@ -79,29 +107,46 @@ impl Query {
     }
 
     /// How well the resource fits; none: not at all.
-    pub fn rank(&self, text: &Text<'_>) -> Option<Rank> {
-        let folded = text.folded();
-        let (title, rest) = folded.split_first()?;
-        let ids = &rest[..text.ids.len()];
+    pub fn fit(&self, text: &Text<'_>) -> Option<Fit> {
+        let names = text.names();
+        let (title, ids) = names.split_first()?;
+        let named = |rank| Fit { rank, elsewhere: false };
         if ids.contains(&self.folded) {
-            return Some(Rank::Id);
+            return Some(named(Rank::Id));
         }
         if *title == self.folded {
-            return Some(Rank::Title);
+            return Some(named(Rank::Title));
         }
-        if folded.iter().any(|one| one.starts_with(&self.folded)) {
-            return Some(Rank::Prefix);
+        if names.iter().any(|name| name.starts_with(&self.folded)) {
+            return Some(named(Rank::Prefix));
         }
-        let theirs: Vec<&str> = folded.iter().flat_map(|one| one.split_whitespace()).collect();
-        if self.words.iter().all(|word| begins(word, &theirs)) {
+        let mut words: Vec<&str> = names.iter().flat_map(|name| name.split_whitespace()).collect();
+        let by_name = self.rank(&words, &[]);
+        if by_name == Some(Rank::WordPrefix) || !text.has_more() {
+            return by_name.map(named);
+        }
+        let (others, prose) = (text.others(), fold(text.prose));
+        words.extend(others.iter().flat_map(|other| other.split_whitespace()));
+        let prose: Vec<&str> = prose.split_whitespace().collect();
+        self.rank(&words, &prose).map(|rank| Fit {
+            rank,
+            elsewhere: by_name != Some(rank),
+        })
+    }
+
+    /// How well its words fit, of which only those of the prose must be typed right.
+    fn rank(&self, words: &[&str], prose: &[&str]) -> Option<Rank> {
+        let begins = |word: &&String| begins(word, words) || begins(word, prose);
+        if self.words.iter().all(|word| begins(&word)) {
             return Some(Rank::WordPrefix);
         }
-        let mut missing = self.words.iter().filter(|word| !is_held(word, &theirs));
+        let is_held = |word: &&String| is_held(word, words) || is_held(word, prose);
+        let mut missing = self.words.iter().filter(|word| !is_held(word));
         match (missing.next(), missing.next()) {
             (None, _) => Some(Rank::Substring),
             (Some(_), Some(_)) => None,
             (Some(_), None) if self.words.len() > MOST_WORDS_WITH_TYPO => None,
-            (Some(word), None) => typos(word, &theirs).map(Rank::Typo),
+            (Some(word), None) => typos(word, words).map(Rank::Typo),
         }
     }
 
@@ -114,20 +159,19 @@ impl Query {
     /// What has the best of those: of each set of keys that comes first what fits better.
     pub fn best(&self) -> Vec<Keys> {
         let space = self.space();
+        let each = || self.words.iter();
         let words = || {
-            let beginnings = self
-                .words
-                .iter()
-                .map(|word| space.word_beginning(beginning(word, WORD_BEGINNING)));
-            beginnings.chain(self.words.iter().flat_map(|word| held(&space, word)))
+            let beginnings = each().map(|word| space.word_beginning(beginning(word, WORD_BEGINNING)));
+            beginnings.chain(each().flat_map(|word| held(&space, word)))
         };
-        let first = self
-            .words
-            .first()
+        let title = each()
+            .take(1)
             .map(|word| space.title_beginning(beginning(word, TITLE_BEGINNING)));
+        let names = each().map(|word| space.name_beginning(beginning(word, NAME_BEGINNING)));
         vec![
             Keys([space.whole(&self.folded)].into()),
-            Keys(words().chain(first).collect()),
+            Keys(words().chain(title).collect()),
+            Keys(words().chain(names).collect()),
             Keys(words().collect()),
         ]
     }
@@ -187,12 +231,12 @@ fn typos(word: &str, theirs: &[&str]) -> Option<u8> {
     if tolerance == 0 {
         return None;
     }
-    let length = word.chars().count();
+    let (length, spellings) = (word.chars().count(), misspellings(word));
     let near = theirs.iter().filter_map(|their| {
         let lengths = length - tolerance..=(length + tolerance).min(their.chars().count());
         let distances = lengths.map(|length| strsim::osa_distance(word, beginning(their, length)));
         let distance = distances.min().filter(|distance| *distance <= tolerance)?;
-        (is_spelled(their) && !misspellings(word).is_disjoint(&misspellings(their))).then_some(distance)
+        (is_spelled(their) && !spellings.is_disjoint(&misspellings(their))).then_some(distance)
     });
     u8::try_from(near.min()?).ok()
 }
@@ -211,14 +255,19 @@ fn tolerance(word: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn rank(typed: &str, title: &str) -> Option<Rank> {
+    fn fit(typed: &str, title: &str) -> Option<Fit> {
         let text = Text {
             uid: Uid::NIL,
             title,
             ids: vec!["c-17", "ann@mill.example"],
             others: vec!["Est. 1871"],
+            prose: "Sourdough and rolls.\nOpen on Sundays",
         };
-        Query::new(Uid::NIL, typed)?.rank(&text)
+        Query::new(Uid::NIL, typed)?.fit(&text)
+    }
+
+    fn rank(typed: &str, title: &str) -> Option<Rank> {
+        fit(typed, title).map(|fit| fit.rank)
     }
 
     #[test]
@@ -229,11 +278,14 @@ mod tests {
             ("bakery north", Some(Rank::Title)),
             ("bak", Some(Rank::Prefix)),
             ("bakery n", Some(Rank::Prefix)),
-            ("est", Some(Rank::Prefix)),
+            ("est", Some(Rank::WordPrefix)),
+            ("sourdough and", Some(Rank::WordPrefix)),
+            ("undays", Some(Rank::Substring)),
             ("nor", Some(Rank::WordPrefix)),
             ("north bakery", Some(Rank::WordPrefix)),
             ("mill no", Some(Rank::WordPrefix)),
-            ("est 1871", Some(Rank::Prefix)),
+            ("est 1871", Some(Rank::WordPrefix)),
+            ("rolls north", Some(Rank::WordPrefix)),
             ("akery", Some(Rank::Substring)),
             ("ort", Some(Rank::Substring)),
             ("akery b", Some(Rank::Substring)),
@@ -243,6 +295,9 @@ mod tests {
             ("bkery", Some(Rank::Typo(1))),
             ("bakory n", Some(Rank::Typo(1))),
             ("nrth akery", Some(Rank::Typo(1))),
+            ("rolls nrth", Some(Rank::Typo(1))),
+            ("sourdouhg", None),
+            ("rolsl", None),
             ("bxkxry", None),
             ("nrth bkery", None),
             ("bakery south", None),
@@ -257,5 +312,27 @@ mod tests {
             "of many words none"
         );
         assert_eq!(rank("confectoinry", "Confectionery"), Some(Rank::Typo(2)));
+    }
+
+    #[test]
+    fn names_come_first_among_what_fits_in_the_same_way() {
+        for (typed, rank, elsewhere) in [
+            ("c-17", Rank::Id, false),
+            ("nor", Rank::WordPrefix, false),
+            ("rolls", Rank::WordPrefix, true),
+            ("rolls nor", Rank::WordPrefix, true),
+            ("akery", Rank::Substring, false),
+            ("olls", Rank::Substring, true),
+            // By the title alone it would only be held.
+            ("oll akery", Rank::Substring, true),
+            ("nrth", Rank::Typo(1), false),
+            ("rolls nrth", Rank::Typo(1), true),
+        ] {
+            assert_eq!(fit(typed, "Bakery North"), Some(Fit { rank, elsewhere }), "{typed}");
+        }
+        let bytes = |fit: Option<Fit>| fit.map(|fit| Fit::from_byte(fit.to_byte()));
+        for typed in ["c-17", "rolls", "olls", "rolls nrth"] {
+            assert_eq!(bytes(fit(typed, "Bakery North")), fit(typed, "Bakery North"));
+        }
     }
 }
