@@ -471,6 +471,7 @@ fn texts(message: &DynamicMessage, field: &str) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// How far a method reaches is said by the names that can't be left out, if there are any.
 fn level(names: &[NameField]) -> &'static str {
     let sure = |name: &&NameField| !name.optional && name.patterns.len() == 1;
     if names
@@ -479,12 +480,12 @@ fn level(names: &[NameField]) -> &'static str {
         .any(|name| name.patterns[0].contains("/organizations/"))
     {
         "Organization"
-    } else if !names.iter().all(|name| sure(&name)) {
-        "Any"
     } else if names.is_empty() {
         "Platform"
-    } else {
+    } else if names.iter().any(|name| sure(&name)) && names.iter().all(|name| name.optional || sure(&name)) {
         "Workspace"
+    } else {
+        "Any"
     }
 }
 

@@ -169,6 +169,11 @@ impl Scope<WorkspaceRef> {
     pub fn workspace(&self) -> &WorkspaceRef {
         &self.on
     }
+
+    /// An organization of the workspace that the call names besides.
+    pub fn named_organization(&self) -> Option<&OrganizationRef> {
+        self.call.organization.as_ref()
+    }
 }
 
 impl Scope<OrganizationRef> {
