@@ -3,16 +3,24 @@
 use super::App;
 use crate::domain::agent::{Agent, NewAgent, agent_name};
 use crate::store;
-use crate::store::agent::Query;
-use clientele_api::assignment::{self as api, agent::State};
+use crate::store::agent::{Query, Searched};
+use clientele_api::assignment::{self as api, agent::State, agent_facets::Count};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
-use clientele_api::name::{WorkspaceRef, last_id};
-use clientele_api::{Micros, Result};
+use clientele_api::name::{Parts, WorkspaceRef, last_id};
+use clientele_api::{Error, Micros, Result, parse};
 use clientele_service::filter::{self, Operator, Term};
 use clientele_service::scope::Scope;
+use clientele_store::search::{Found, Place};
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, PageRequest, Recorded};
+use clientele_store::{Answer, PageRequest, Recorded, page};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// How many agents are got together.
+const LARGEST: usize = 100;
+/// How many values a facet counts.
+const MOST_VALUES: usize = 50;
 
 /// Enters an agent.
 pub async fn create(
@@ -45,6 +53,48 @@ pub async fn get(app: &App, scope: Scope<WorkspaceRef>, name: String) -> Result<
     Ok(found.map(|agent| api::Agent::from(&agent)))
 }
 
+/// Gets the agents with these names, in their order.
+pub async fn batch_get(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::BatchGetAgentsRequest,
+) -> Result<Answer<api::BatchGetAgentsResponse>> {
+    let ids = read_names(&request)?;
+    let found = store::agent::get_all(&app.reader, &scope, &ids).await?;
+    found.try_map(|agents| {
+        let agent = |id: &&str| {
+            let agent = agents.get(*id).map(api::Agent::from);
+            agent.ok_or_else(|| Error::not_found("Agent", agent_name(scope.workspace(), id)))
+        };
+        let agents = ids.iter().map(agent).collect::<Result<_>>()?;
+        Ok(api::BatchGetAgentsResponse { agents })
+    })
+}
+
+/// The ids of the agents that are to be got.
+fn read_names(request: &api::BatchGetAgentsRequest) -> Result<Vec<&str>> {
+    let mut violations = Violations::new();
+    let names = &request.names;
+    if !(1..=LARGEST).contains(&names.len()) {
+        violations.add("names", format!("must be 1 to {LARGEST}, not {}", names.len()));
+    }
+    let mut ids = Vec::new();
+    for (at, name) in names.iter().take(LARGEST).enumerate() {
+        let path = format!("names[{at}]");
+        if violations
+            .check(&path, Parts::parse(name, &["workspaces/{workspace}/agents/{agent}"]))
+            .is_none()
+        {
+            continue;
+        }
+        if !name.starts_with(&format!("{}/", request.parent)) {
+            violations.add(path, "must be an agent of the parent");
+        }
+        ids.push(last_id(name));
+    }
+    violations.finish(Some(ids))
+}
+
 /// Lists the agents of the scope's workspace.
 pub async fn list(
     app: &App,
@@ -52,7 +102,7 @@ pub async fn list(
     request: api::ListAgentsRequest,
 ) -> Result<Answer<api::ListAgentsResponse>> {
     let page = PageRequest::read(&request, scope.workspace().uid)?;
-    let query = read_query(&request)?;
+    let query = read_filter(&request.filter)?;
     let rows = store::agent::list(&app.reader, &scope, &query, page.after_uid()?, page.size + 1).await?;
     Ok(rows.map(|rows| {
         let (agents, next_page_token) =
@@ -62,6 +112,81 @@ pub async fn list(
             next_page_token,
         }
     }))
+}
+
+/// Searches the agents of the scope's workspace.
+pub async fn search(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::SearchAgentsRequest,
+) -> Result<Answer<api::SearchAgentsResponse>> {
+    let mut violations = Violations::new();
+    let typed = violations.check("query", parse::line(request.query.trim(), 0..=200));
+    let typed = violations.finish(typed)?;
+    let page = PageRequest::read(&request, scope.workspace().uid)?;
+    let after = page
+        .after
+        .as_deref()
+        .map(|key| Place::from_key(key).ok_or_else(page::invalid));
+    let after = after.transpose()?;
+    let query = Query {
+        not_assigned_to: scope.named_organization().map(|organization| organization.uid),
+        assigned_nowhere: request.assigned_nowhere,
+        ..read_filter(&request.filter)?
+    };
+    let answer = store::agent::search(&app.reader, &scope, &typed, &query).await?;
+    let mut response = api::SearchAgentsResponse {
+        facets: Some(count(&answer.value.found)),
+        truncated: answer.value.more,
+        ..api::SearchAgentsResponse::default()
+    };
+    let mut places: Vec<Place> = answer.value.found.into_iter().map(|one| one.place).collect();
+    places.retain(|place| after.as_ref().is_none_or(|after| place > after));
+    let rest = places.split_off(places.len().min(page.size as usize));
+    let Some(last) = places.last() else {
+        return Ok(Answer {
+            value: response,
+            revision: answer.revision,
+        });
+    };
+    let rows = store::agent::read_found(&app.reader, &scope, &places, &query).await?;
+    Ok(rows.map(|rows| {
+        let (agents, mut next_page_token) = page.fill(rows, |(_, row)| row.into(), |(place, _)| place.to_key());
+        if next_page_token.is_empty() && !rest.is_empty() {
+            next_page_token = page.token(&last.to_key());
+        }
+        response.agents = agents;
+        response.next_page_token = next_page_token;
+        response
+    }))
+}
+
+/// What those that were found have in common.
+fn count(found: &[Found<Searched>]) -> api::AgentFacets {
+    let rows = || found.iter().map(|one| &one.row);
+    let states = rows().map(|row| row.state().as_str_name().trim_start_matches("STATE_"));
+    let platforms = rows().map(Searched::platform).filter(|platform| !platform.is_empty());
+    api::AgentFacets {
+        states: most_frequent(states),
+        platforms: most_frequent(platforms),
+        tags: most_frequent(rows().flat_map(Searched::tags)),
+    }
+}
+
+fn most_frequent<'v>(values: impl Iterator<Item = &'v str>) -> Vec<Count> {
+    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, i32)> = counts.into_iter().collect();
+    // Stable: those that are equally frequent stay ordered by value.
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    counts.truncate(MOST_VALUES);
+    let count = |(value, count): (&str, i32)| Count {
+        value: value.to_owned(),
+        count,
+    };
+    counts.into_iter().map(count).collect()
 }
 
 /// Changes fields of an agent.
@@ -133,9 +258,9 @@ where
     app.journal.write(author, unit).await
 }
 
-fn read_query(request: &api::ListAgentsRequest) -> Result<Query> {
+fn read_filter(text: &str) -> Result<Query> {
     let mut query = Query::default();
-    for term in filter::parse(&request.filter)? {
+    for term in filter::parse(text)? {
         restrict(&mut query, &term)?;
     }
     Ok(query)
@@ -151,6 +276,7 @@ fn restrict(query: &mut Query, term: &Term) -> Result<()> {
             query.states.push(state);
         }
         ("platform", Operator::Equal) => query.platforms.push(term.value.clone()),
+        ("tag", Operator::Equal) => query.tags.push(term.value.clone()),
         _ => return Err(filter::unknown(term)),
     }
     Ok(())

@@ -3,8 +3,9 @@
 use crate::commands::{App, agent};
 use clientele_api::assignment::agent_service_server::AgentService;
 use clientele_api::assignment::{
-    Agent, ArchiveAgentRequest, CreateAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse,
-    UnarchiveAgentRequest, UpdateAgentRequest,
+    Agent, ArchiveAgentRequest, BatchGetAgentsRequest, BatchGetAgentsResponse, CreateAgentRequest, GetAgentRequest,
+    ListAgentsRequest, ListAgentsResponse, SearchAgentsRequest, SearchAgentsResponse, UnarchiveAgentRequest,
+    UpdateAgentRequest,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -32,9 +33,27 @@ impl AgentService for AgentRpc {
             .await
     }
 
+    async fn batch_get_agents(
+        &self,
+        request: Request<BatchGetAgentsRequest>,
+    ) -> Result<Response<BatchGetAgentsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| agent::batch_get(&self.app, scope, request))
+            .await
+    }
+
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
         self.admission
             .read(request, |scope, request| agent::list(&self.app, scope, request))
+            .await
+    }
+
+    async fn search_agents(
+        &self,
+        request: Request<SearchAgentsRequest>,
+    ) -> Result<Response<SearchAgentsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| agent::search(&self.app, scope, request))
             .await
     }
 

@@ -1,6 +1,7 @@
 //! The schema, step by step. Each step works with the code before it and the code after it: expand first, contract a release later.
 
 mod m20261124_000003_create_assignments;
+mod m20261128_000015_search_agents;
 mod m20261128_000016_create_member_scopes;
 
 use clientele_store::follow::signing_keys::CreateSigningKeys;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateJobs),
             Box::new(CreateSigningKeys),
             Box::new(CreatePeopleProjections),
+            Box::new(m20261128_000015_search_agents::Step),
             Box::new(m20261128_000016_create_member_scopes::Step),
         ]
     }

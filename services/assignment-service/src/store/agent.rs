@@ -1,5 +1,6 @@
 //! Agents in the database.
 
+use super::assignment;
 use crate::domain::agent::{Agent, agent_name};
 use clientele_api::assignment::{self as api, agent::State};
 use clientele_api::error::ErrorReason;
@@ -9,10 +10,15 @@ use clientele_api::{Error, Micros, Result, Uid};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
+use clientele_store::search::{self, Findings, Index, Keys, Place, Text};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait, Select};
+use sea_orm::sea_query::{self, BinOper, Cond, DynIden, ExprTrait, IntoIden, SelectStatement};
+use sea_orm::{
+    ConnectionTrait, DbBackend, FromQueryResult, IntoActiveModel, Iterable, QueryOrder, QuerySelect, QueryTrait, Select,
+};
+use std::collections::HashMap;
 
 /// An agent.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -70,22 +76,159 @@ pub struct Query {
     pub states: Vec<State>,
     /// Only those built there.
     pub platforms: Vec<String>,
+    /// Only those with this tag.
+    pub tags: Vec<String>,
+    /// Only those that this organization is not assigned.
+    pub not_assigned_to: Option<Uid>,
+    /// Only those that no organization is assigned.
+    pub assigned_nowhere: bool,
+}
+
+impl Query {
+    /// What must hold of an agent.
+    fn condition(&self, backend: DbBackend) -> Cond {
+        let mut all = Cond::all();
+        for &state in &self.states {
+            let archived = state == State::Archived;
+            all = all.add(Column::Archived.eq(archived));
+            all = all.add_option((!archived).then(|| Column::State.eq(i32::from(state))));
+        }
+        for platform in &self.platforms {
+            all = all.add(Column::Platform.eq(platform.as_str()));
+        }
+        for tag in &self.tags {
+            all = all.add(is_tagged(tag, backend));
+        }
+        if let Some(organization) = self.not_assigned_to {
+            let there = assignment::Column::OrganizationUid.eq(organization.0);
+            all = all.add(is_assigned(Some(there)).is_null());
+        }
+        if self.assigned_nowhere {
+            all = all.add(is_assigned(None).is_null());
+        }
+        all
+    }
+}
+
+fn is_tagged(tag: &str, backend: DbBackend) -> Expr {
+    match backend {
+        DbBackend::Postgres => {
+            let tags = Column::Tags.into_expr();
+            tags.binary(BinOper::Custom("@>"), Expr::val(Json::from(vec![tag])))
+        }
+        _ => Expr::cust_with_values("EXISTS (SELECT 1 FROM json_each(agents.tags) WHERE value = ?)", [tag]),
+    }
+}
+
+/// An assignment of the agent, NULL if there is none. Looked for agent by agent: as EXISTS, PostgreSQL might choose to read the assignments
+/// of everybody instead.
+fn is_assigned(there: Option<Expr>) -> Expr {
+    let assignment = assignment::Entity::find()
+        .select_only()
+        .column(assignment::Column::Uid)
+        .filter(
+            assignment::Column::AgentUid
+                .into_expr()
+                .equals(Column::Uid.as_column_ref()),
+        )
+        // As the index has it.
+        .filter(assignment::Column::Removed.into_expr().not())
+        .filter(Cond::all().add_option(there))
+        .limit(1);
+    Expr::from(assignment.into_query())
+}
+
+/// What agents are found by.
+pub const SEARCH: Index = Index { table: "agents" };
+
+/// What is read of an agent to see how well it fits a search.
+#[derive(Debug, FromQueryResult)]
+pub struct Searched {
+    uid: Uuid,
+    id: String,
+    title: String,
+    description: String,
+    platform: String,
+    tags: Json,
+    state: i32,
+    archived: bool,
+}
+
+impl Searched {
+    /// What is searched of it.
+    pub fn text(&self) -> Text<'_> {
+        Text {
+            uid: Uid(self.uid),
+            title: &self.title,
+            ids: vec![&self.id],
+            others: self.tags().collect(),
+            prose: &self.description,
+        }
+    }
+
+    /// What it is ready for, as others see it.
+    pub fn state(&self) -> State {
+        match State::try_from(self.state) {
+            _ if self.archived => State::Archived,
+            Ok(state) => state,
+            Err(_) => State::Unspecified,
+        }
+    }
+
+    /// Where it was built.
+    pub fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    /// Its tags.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.as_array().into_iter().flatten().filter_map(Json::as_str)
+    }
+}
+
+/// The keys of the search of an agent, as the value of [`SEARCH`]'s column. They are no part of the model: they are many, and nobody reads
+/// them.
+pub fn search_keys(agent: &Agent, backend: DbBackend) -> Expr {
+    let text = Text {
+        uid: agent.uid,
+        title: &agent.title,
+        ids: vec![&agent.id],
+        others: agent.tags.iter().map(String::as_str).collect(),
+        prose: &agent.description,
+    };
+    Keys::of(agent.workspace.uid, &text).value(backend)
 }
 
 /// Inserts an agent.
 pub fn insert(tx: &Tx, _scope: &Scope<WorkspaceRef>, agent: &Agent) {
-    let insert = Entity::insert(Model::from(agent).into_active_model());
-    tx.write(insert.into_query(), CONSTRAINTS);
+    let (columns, values): (Vec<DynIden>, Vec<Expr>) = written(agent, tx.get_database_backend()).unzip();
+    let mut insert = sea_query::Query::insert();
+    // As many values as columns: it does not panic.
+    insert.into_table(Entity).columns(columns).values_panic(values);
+    tx.write(insert, CONSTRAINTS);
 }
 
 /// Writes the next version of an agent over the one it was made from.
 pub fn update(tx: &Tx, scope: &Scope<WorkspaceRef>, before: &Agent, after: &Agent) {
-    let update = Entity::update_many()
-        .set(Model::from(after).into_active_model().reset_all())
-        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
-        .filter(Column::Uid.eq(before.uid.0))
-        .filter(Column::Version.eq(before.version));
-    tx.guard(update.into_query(), CONSTRAINTS);
+    let mut update = sea_query::Query::update();
+    update
+        .table(Entity)
+        .values(written(after, tx.get_database_backend()))
+        .and_where(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .and_where(Column::Uid.eq(before.uid.0))
+        .and_where(Column::Version.eq(before.version));
+    tx.guard(update, CONSTRAINTS);
+}
+
+/// All columns with their values, and the keys of the search.
+fn written(agent: &Agent, backend: DbBackend) -> impl Iterator<Item = (DynIden, Expr)> {
+    let keys = search_keys(agent, backend);
+    let row = Model::from(agent).into_active_model();
+    let columns = Column::iter().filter_map(move |column| {
+        let value = row.get(column).into_value()?;
+        Some((column.into_iden(), Expr::val(value)))
+    });
+    columns.chain([(SEARCH.column().into_iden(), keys)])
 }
 
 /// The agent with this id, in a unit that is about to change it.
@@ -131,6 +274,17 @@ pub(super) async fn uid(reader: &Reader, workspace: &WorkspaceRef, id: &str) -> 
     row.map(|row| Uid(row.uid)).ok_or_else(|| not_found(workspace, id))
 }
 
+/// Those agents of the scope's workspace that have one of these ids.
+pub async fn get_all(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    ids: &[&str],
+) -> Result<Answer<HashMap<String, Agent>>> {
+    let rows = reader.all(by_ids(scope.workspace(), ids)).await?;
+    let by_id = |row: Model| Ok((row.id.clone(), Agent::try_from(row)?));
+    rows.try_map(|rows| rows.into_iter().map(by_id).collect())
+}
+
 /// At most `limit` agents of the scope's workspace after a uid, oldest first.
 pub async fn list(
     reader: &Reader,
@@ -139,26 +293,87 @@ pub async fn list(
     after: Option<Uid>,
     limit: u64,
 ) -> Result<Answer<Vec<Agent>>> {
-    let mut select = Entity::find()
-        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
-        .order_by_asc(Column::Uid)
-        .limit(limit);
-    if let Some(after) = after {
-        select = select.filter(Column::Uid.gt(after.0));
-    }
-    for &state in &query.states {
-        select = match state {
-            State::Archived => select.filter(Column::Archived.eq(true)),
-            state => select
-                .filter(Column::Archived.eq(false))
-                .filter(Column::State.eq(i32::from(state))),
-        };
-    }
-    for platform in &query.platforms {
-        select = select.filter(Column::Platform.eq(platform.as_str()));
-    }
+    let select = listed(reader.backend(), scope.workspace().uid, query, after, limit);
     let rows = reader.all(select).await?;
     rows.try_map(|rows| rows.into_iter().map(Agent::try_from).collect())
+}
+
+/// Reads what [`list`] lists.
+pub fn listed(backend: DbBackend, workspace: Uid, query: &Query, after: Option<Uid>, limit: u64) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::WorkspaceUid.eq(workspace.0))
+        .filter(Cond::all().add_option(after.map(|after| Column::Uid.gt(after.0))))
+        .filter(query.condition(backend))
+        .order_by_asc(Column::Uid)
+        .limit(limit)
+}
+
+/// The agents of the scope's workspace that fit what was typed and meet the query, the best first. Where nothing was typed, all that meet
+/// it, by title.
+pub async fn search(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    typed: &str,
+    query: &Query,
+) -> Result<Answer<Findings<Searched>>> {
+    let workspace = scope.workspace().uid;
+    let select = searched(reader.backend(), query);
+    if typed.is_empty() {
+        return SEARCH.browse(reader, workspace, (&select, TITLE), Searched::text).await;
+    }
+    let Some(typed) = search::Query::new(workspace, typed) else {
+        return Ok(Answer {
+            value: Findings::default(),
+            revision: reader.revision_now().await?,
+        });
+    };
+    SEARCH.find(reader, &typed, &select, Searched::text).await
+}
+
+/// By which agents are ordered where nothing was typed.
+pub const TITLE: &str = "title";
+
+/// Reads what a search reads of agents.
+pub fn searched(backend: DbBackend, query: &Query) -> SelectStatement {
+    let mut select = sea_query::Query::select();
+    select
+        .columns(
+            [
+                Column::Uid,
+                Column::Id,
+                Column::Title,
+                Column::Description,
+                Column::Platform,
+                Column::Tags,
+                Column::State,
+                Column::Archived,
+            ]
+            .map(|column| column.as_column_ref()),
+        )
+        .cond_where(query.condition(backend));
+    select
+}
+
+/// The agents at these places, in this order; without those that are gone meanwhile, or no longer meet the query.
+pub async fn read_found(
+    reader: &Reader,
+    scope: &Scope<WorkspaceRef>,
+    places: &[Place],
+    query: &Query,
+) -> Result<Answer<Vec<(Place, Agent)>>> {
+    let select = Entity::find()
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .filter(Column::Uid.is_in(places.iter().map(|place| place.uid().0)))
+        .filter(query.condition(reader.backend()));
+    let rows = reader.all(select).await?;
+    rows.try_map(|rows| {
+        let agents = rows.into_iter().map(|row| Ok((Uid(row.uid), Agent::try_from(row)?)));
+        let mut agents: HashMap<Uid, Agent> = agents.collect::<Result<_>>()?;
+        let found = places
+            .iter()
+            .filter_map(|place| Some((place.clone(), agents.remove(&place.uid())?)));
+        Ok(found.collect())
+    })
 }
 
 impl Resources for Entity {

@@ -230,7 +230,9 @@ async fn a_scope_shrinks_with_the_assignments_and_does_not_grow_again() {
         assert_eq!(held().await, "a b");
         assert_eq!(after.version, 3);
         // And these were assigned by one that is further ahead.
-        world.execute("UPDATE assignments SET assign_time = assign_time + 7200000000").await;
+        world
+            .execute("UPDATE assignments SET assign_time = assign_time + 7200000000")
+            .await;
         world.set_scope(&world.admin, listing(&ann, &["a"])).await.unwrap();
         assert_eq!(held().await, "a");
     })
