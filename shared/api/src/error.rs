@@ -196,6 +196,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::InviterLostRight
         | R::SignInRequired
         | R::WorkspaceNotEmpty
+        | R::AgentAssigned
         | R::NoOneOnline => Code::FailedPrecondition,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::Overloaded

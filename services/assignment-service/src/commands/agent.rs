@@ -231,6 +231,20 @@ pub async fn unarchive(
     .await
 }
 
+/// Deletes an agent that is assigned nowhere.
+pub async fn delete(app: &App, scope: Scope<WorkspaceRef>, request: api::DeleteAgentRequest) -> Result<Answer<()>> {
+    let author = scope.author();
+    let unit = async move |tx: &Tx| {
+        let agent = store::agent::lock(tx, &scope, last_id(&request.name)).await?;
+        agent.check_etag(&request.etag)?;
+        agent.require_unassigned(store::assignment::count_of_agent(tx, &scope, &agent).await?)?;
+        store::agent::delete(tx, &scope, &agent);
+        let change = Change::removed(&api::Agent::from(&agent), agent.version + 1);
+        Ok(Recorded::change((), change))
+    };
+    app.journal.write(author, unit).await
+}
+
 /// Reads the agent, lets the verb make its next version, and writes that. A verb that changes nothing answers its equal.
 async fn change<Verb>(
     app: &App,

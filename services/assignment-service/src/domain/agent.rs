@@ -159,6 +159,17 @@ impl Agent {
         Ok(self.changed(now, |agent| agent.archived = false))
     }
 
+    /// Refuses what can't be done while organizations are assigned it.
+    pub fn require_unassigned(&self, organizations: u64) -> Result<()> {
+        if organizations == 0 {
+            return Ok(());
+        }
+        let state = format!("is assigned to {organizations} organizations: take it from them first, or archive it");
+        Err(self
+            .refuse(ErrorReason::AgentAssigned, &state)
+            .with("organizations", organizations))
+    }
+
     /// The paths of the leaves that differ afterwards.
     pub fn changed_fields(&self, after: &Agent) -> Vec<String> {
         [

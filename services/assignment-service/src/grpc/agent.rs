@@ -3,9 +3,9 @@
 use crate::commands::{App, agent};
 use clientele_api::assignment::agent_service_server::AgentService;
 use clientele_api::assignment::{
-    Agent, ArchiveAgentRequest, BatchGetAgentsRequest, BatchGetAgentsResponse, CreateAgentRequest, GetAgentRequest,
-    ListAgentsRequest, ListAgentsResponse, SearchAgentsRequest, SearchAgentsResponse, UnarchiveAgentRequest,
-    UpdateAgentRequest,
+    Agent, ArchiveAgentRequest, BatchGetAgentsRequest, BatchGetAgentsResponse, CreateAgentRequest, DeleteAgentRequest,
+    GetAgentRequest, ListAgentsRequest, ListAgentsResponse, SearchAgentsRequest, SearchAgentsResponse,
+    UnarchiveAgentRequest, UpdateAgentRequest,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -72,6 +72,11 @@ impl AgentService for AgentRpc {
     async fn unarchive_agent(&self, request: Request<UnarchiveAgentRequest>) -> Result<Response<Agent>, Status> {
         self.admission
             .write(request, |scope, request| agent::unarchive(&self.app, scope, request))
+            .await
+    }
+    async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
+        self.admission
+            .write(request, |scope, request| agent::delete(&self.app, scope, request))
             .await
     }
 }

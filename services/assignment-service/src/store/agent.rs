@@ -231,6 +231,22 @@ fn written(agent: &Agent, backend: DbBackend) -> impl Iterator<Item = (DynIden, 
     columns.chain([(SEARCH.column().into_iden(), keys)])
 }
 
+/// Takes an agent away.
+pub fn delete(tx: &Tx, scope: &Scope<WorkspaceRef>, agent: &Agent) {
+    let delete = Entity::delete_many()
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .filter(Column::Uid.eq(agent.uid.0))
+        .filter(Column::Version.eq(agent.version));
+    tx.guard(delete.into_query(), CONSTRAINTS);
+}
+
+/// The agent with this id, which no other unit changes or assigns until this one has ended.
+pub async fn lock(tx: &Tx, scope: &Scope<WorkspaceRef>, id: &str) -> Result<Agent> {
+    let select = by_id(scope.workspace(), id).lock_exclusive();
+    let row = select.one(tx).await.map_err(db_error)?;
+    found(row, scope, id)
+}
+
 /// The agent with this id, in a unit that is about to change it.
 pub async fn read(tx: &Tx, scope: &Scope<WorkspaceRef>, id: &str) -> Result<Agent> {
     let row = by_id(scope.workspace(), id).one(tx).await.map_err(db_error)?;

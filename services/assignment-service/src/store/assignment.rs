@@ -142,6 +142,19 @@ pub fn reposition(tx: &Tx, scope: &Scope<OrganizationRef>, after: &[Assignment])
     tx.write(update.into_query(), CONSTRAINTS);
 }
 
+/// How many organizations are assigned the agent. Those that are purged are no more, whatever is still there of them.
+pub async fn count_of_agent(tx: &Tx, scope: &Scope<WorkspaceRef>, agent: &Agent) -> Result<u64> {
+    let organization = Entity::belongs_to(organizations::Entity)
+        .from(Column::OrganizationUid)
+        .to(organizations::Column::Uid);
+    let select = Entity::present()
+        .join(JoinType::InnerJoin, organization.into())
+        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
+        .filter(Column::AgentUid.eq(agent.uid.0))
+        .filter(organizations::Column::Id.is_not_null());
+    select.count(tx).await.map_err(db_error)
+}
+
 /// The agents of the workspace with these ids and, of those that ever were assigned to the organization, their assignments there. The
 /// agents stay what they are until the unit has ended.
 pub async fn find(

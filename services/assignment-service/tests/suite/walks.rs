@@ -68,7 +68,8 @@ async fn every_mutation_happens_once() {
             on("/clientele.assignment.v1.AssignmentService/AssignAgent", assign),
             on("/clientele.assignment.v1.AssignmentService/UnassignAgent", unassign),
             on("/clientele.assignment.v1.AgentService/ArchiveAgent", anna.clone()),
-            on("/clientele.assignment.v1.AgentService/UnarchiveAgent", anna),
+            on("/clientele.assignment.v1.AgentService/UnarchiveAgent", anna.clone()),
+            on("/clientele.assignment.v1.AgentService/DeleteAgent", anna),
         ];
         replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
