@@ -2,7 +2,7 @@
 
 use crate::{ACME, BAKERY, World, agent_name, coded, refused, titled};
 use clientele_api::assignment::agent::State as AgentState;
-use clientele_api::assignment::{Agent, CheckAccessRequest, DenialReason};
+use clientele_api::assignment::{Agent, CheckAccessRequest, DeleteAgentRequest, DenialReason};
 use clientele_api::org::organization::State;
 use clientele_testkit::on_both_engines;
 use tonic::{Code, Status};
@@ -53,6 +53,29 @@ async fn an_assigned_agent_may_be_used_in_every_state_but_archived() {
         assert_eq!(world.check("agent-1").await.unwrap(), DenialReason::Unspecified);
         world.unassign("agent-1", "").await.unwrap();
         assert_eq!(world.check("agent-1").await.unwrap(), DenialReason::NotAssigned);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_that_was_given_out_again_means_the_new_agent() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.create_organization("bakery").await;
+        for _ in 0..3 {
+            world.create_agent("anna").await;
+            assert_eq!(world.check("anna").await.unwrap(), DenialReason::NotAssigned);
+            world.assign("anna").await.unwrap();
+            assert_eq!(world.check("anna").await.unwrap(), DenialReason::Unspecified);
+            world.unassign("anna", "").await.unwrap();
+            let request = DeleteAgentRequest {
+                name: agent_name("anna"),
+                ..Default::default()
+            };
+            world.agents().delete_agent(world.admin.request(request)).await.unwrap();
+            let gone = world.check("anna").await.unwrap_err();
+            assert_eq!(coded(gone), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
+        }
     })
     .await;
 }

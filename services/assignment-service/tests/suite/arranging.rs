@@ -7,7 +7,7 @@ use clientele_api::assignment::{
 };
 use clientele_api::journal::ListEntriesRequest;
 use clientele_api::org::organization::State;
-use clientele_testkit::on_both_engines;
+use clientele_testkit::{ClientUser, on_both_engines};
 use futures::future::join_all;
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
@@ -232,6 +232,14 @@ async fn an_agent_is_moved_whole_or_not_at_all() {
         assert!(world.assigned_to(BAKERY).await.is_empty());
         let gone = world.move_to(BAKERY, "a", CAFE).await.unwrap_err();
         assert_eq!(coded(gone), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
+        let stale = MoveAssignmentRequest {
+            name: moved.name.clone(),
+            etag: "stale".into(),
+            destination: BAKERY.into(),
+            ..Default::default()
+        };
+        let stale = world.assignments().move_assignment(world.admin.request(stale)).await;
+        assert_eq!(coded(stale.unwrap_err()), refused(Code::Aborted, "ETAG_MISMATCH"));
         let same = world.move_to(CAFE, "a", CAFE).await.unwrap_err();
         assert_eq!(fields(&same), ["destination"]);
         let unknown = format!("{ACME}/organizations/unknown");
@@ -437,9 +445,12 @@ async fn an_agent_tells_where_it_is_assigned() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         world.create_agents(&["a", "b"]).await;
-        let mut organizations = Vec::new();
+        let (mut organizations, mut deli) = (Vec::new(), None);
         for id in ["bakery", "cafe", "deli", "eatery", "farm"] {
-            world.create_organization(id).await;
+            let organization = world.create_organization(id).await;
+            if id == "deli" {
+                deli = Some(organization);
+            }
             let name = format!("{ACME}/organizations/{id}");
             let request = AssignAgentRequest {
                 parent: name.clone(),
@@ -456,6 +467,14 @@ async fn an_agent_tells_where_it_is_assigned() {
         assert!(world.organizations_of("b").await.unwrap().is_empty());
         world.unassign("a", "").await.unwrap();
         assert_eq!(world.organizations_of("a").await.unwrap(), organizations[1..]);
+        let deli = world.change(&deli.unwrap(), |it| it.set_state(State::Deleted)).await;
+        assert_eq!(world.organizations_of("a").await.unwrap(), organizations[1..]);
+        ClientUser::create(&world.feed, world.acme, &deli).purge_organization();
+        world.hear().await;
+        assert_eq!(
+            world.organizations_of("a").await.unwrap(),
+            [&organizations[1..2], &organizations[3..]].concat()
+        );
         let unknown = world.organizations_of("nobody").await.unwrap_err();
         assert_eq!(coded(unknown), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
     })
