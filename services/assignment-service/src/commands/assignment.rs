@@ -304,7 +304,7 @@ pub async fn list(
             let own = store::member_scope::get(&app.reader, &scope, client.user).await?;
             revision.merge(&own.revision);
             let own = own.value.ok_or_else(|| denied(AccessDenial::MemberRemoved))?;
-            Some(own.scope)
+            Some(own.scope.agents)
         }
     };
     let rows = store::assignment::list(&app.reader, &scope, held.as_ref(), after.as_ref(), page.size + 1).await?;

@@ -3,7 +3,7 @@
 use super::{agent, member_scope};
 use crate::domain::agent::Agent;
 use crate::domain::assignment::Assignment;
-use crate::domain::member_scope::{Agents, MemberScope};
+use crate::domain::member_scope::Agents;
 use clientele_api::assignment as api;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
@@ -203,11 +203,11 @@ pub async fn places(tx: &Tx, _scope: &Scope<OrganizationRef>, organization: Uid,
     places.ok_or_else(|| Error::internal("an aggregate has no row"))
 }
 
-/// At most `limit` assignments of the scope's organization behind one, by position; only those that a scope holds, if one is given.
+/// At most `limit` assignments of the scope's organization behind one, by position; only of these agents, if they are given.
 pub async fn list(
     reader: &Reader,
     scope: &Scope<OrganizationRef>,
-    held: Option<&MemberScope>,
+    held: Option<&Agents>,
     after: Option<&After>,
     limit: u64,
 ) -> Result<Answer<Vec<Assignment>>> {
@@ -219,15 +219,8 @@ pub async fn list(
         let key = Expr::tuple([Column::Position.into_expr(), Column::Uid.into_expr()]);
         select = select.filter(key.gt(Expr::tuple([Expr::val(after.position), Expr::val(after.uid.0)])));
     }
-    if let Some(MemberScope {
-        agents: Agents::Listed(listed),
-        update_time,
-        ..
-    }) = held
-    {
-        select = select
-            .filter(Column::AgentUid.is_in(listed.iter().map(|agent| agent.uid.0)))
-            .filter(Column::AssignTime.lte(update_time.0));
+    if let Some(Agents::Listed(listed)) = held {
+        select = select.filter(Column::AgentUid.is_in(listed.iter().map(|agent| agent.uid.0)));
     }
     let rows = reader.all(select).await?;
     Ok(rows.map(|rows| rows.into_iter().map(Assignment::from).collect()))

@@ -233,7 +233,7 @@ async fn much_that_was_done_at_once_is_heard_of() {
         let world = World::start(engine).await;
         let bakery = world.create_organization("bakery").await;
         let ann = ClientUser::create(&world.feed, world.acme, &bakery);
-        let (feed, opened, limit) = (world.feed.clone(), world.feed.opened(), Duration::from_secs(10));
+        let (feed, opened, limit) = (world.feed.clone(), world.feed.opened(), Duration::from_secs(60));
         // More than the database takes in a statement, in few entries, all of them at once.
         world.feed.hold();
         world.feed.cut();
