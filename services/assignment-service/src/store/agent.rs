@@ -70,7 +70,7 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
 }];
 
 /// Which agents of a workspace: those that meet all of it, so none if it contradicts itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// Only those in this state.
     pub states: Vec<State>,

@@ -13,6 +13,7 @@ mod following;
 mod journal;
 mod limits;
 mod member_scopes;
+mod search;
 mod walks;
 
 use assignment_service::AssignmentService;
@@ -55,10 +56,15 @@ struct World {
 
 impl World {
     async fn start(engine: Engine) -> Self {
+        Self::start_on(Database::create(engine).await, async |_| {}).await
+    }
+
+    /// On a database in which something is done before, for `acme`.
+    async fn start_on(database: Database, before: impl AsyncFnOnce(Uid)) -> Self {
         let tokens = Tokens::create();
-        let database = Database::create(engine).await;
         let feed = OrgFeed::start().await;
         let acme = feed.create_workspace("acme");
+        before(acme).await;
         let running = Running::start(&service(&database, &feed, &tokens)).await;
         let world = Self {
             channel: running.channel().await,

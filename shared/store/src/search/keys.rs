@@ -157,7 +157,11 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 
 /// What a word is found by that is typed right.
 fn inside(space: &Space, word: &str) -> impl Iterator<Item = i64> {
-    let beginnings = beginnings(word, WORD_BEGINNING).map(|letters| space.word_beginning(letters));
+    let starts = word
+        .char_indices()
+        .filter(|(at, letter)| *at == 0 || is_unspaced(*letter));
+    let beginnings = starts.flat_map(|(at, _)| beginnings(&word[at..], WORD_BEGINNING));
+    let beginnings = beginnings.map(|letters| space.word_beginning(letters));
     beginnings.chain(trigrams(word).map(|trigram| space.inside(trigram)))
 }
 
@@ -182,6 +186,12 @@ pub(super) fn trigrams(word: &str) -> impl Iterator<Item = &str> {
         .zip(ends)
         .filter(move |_| long_enough)
         .map(|(from, to)| &word[from..to])
+}
+
+/// Whether it is of a script that puts no spaces between words (Thai, Lao, Burmese, Khmer, kana, Chinese): a word may begin at any letter.
+pub(super) fn is_unspaced(letter: char) -> bool {
+    matches!(letter, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}')
+        || matches!(letter, '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 /// Whether it is made of letters: another number is not a number with a typo.

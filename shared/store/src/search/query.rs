@@ -1,7 +1,8 @@
 //! What somebody searches, and how well a resource fits it.
 
 use super::keys::{
-    Keys, NAME_BEGINNING, Space, TITLE_BEGINNING, Text, WORD_BEGINNING, beginning, is_spelled, misspellings, trigrams,
+    Keys, NAME_BEGINNING, Space, TITLE_BEGINNING, Text, WORD_BEGINNING, beginning, is_spelled, is_unspaced,
+    misspellings, trigrams,
 };
 use clientele_api::Uid;
 use clientele_api::fold::fold;
@@ -37,7 +38,8 @@ pub enum Rank {
     Prefix,
     /// For each word there is one that begins with it.
     WordPrefix,
-    /// For each word there is one that holds it; words of one or two letters are only looked for at the beginning of words.
+    /// For each word there is one that holds it; words of one or two letters are only looked for at the beginning of words, unless their
+    /// script does not part words.
     Substring,
     /// The same, but one word is mistyped, by so many letters.
     Typo(u8),
@@ -221,7 +223,8 @@ fn begins(word: &str, theirs: &[&str]) -> bool {
 }
 
 fn is_held(word: &str, theirs: &[&str]) -> bool {
-    begins(word, theirs) || (!is_short(word) && theirs.iter().any(|their| their.contains(word)))
+    let inside = !is_short(word) || word.starts_with(is_unspaced);
+    begins(word, theirs) || (inside && theirs.iter().any(|their| their.contains(word)))
 }
 
 /// With how few typos the word is the beginning of one of theirs, as people type; none: with more than it may have, or with such as the
@@ -312,6 +315,20 @@ mod tests {
             "of many words none"
         );
         assert_eq!(rank("confectoinry", "Confectionery"), Some(Rank::Typo(2)));
+    }
+
+    #[test]
+    fn where_no_spaces_part_words_they_are_found_within() {
+        for (typed, expected) in [
+            ("投诉受理", Some(Rank::Title)),
+            ("投", Some(Rank::Prefix)),
+            ("受理", Some(Rank::Substring)),
+            ("理", Some(Rank::Substring)),
+            ("诉受理", Some(Rank::Substring)),
+            ("理受", None),
+        ] {
+            assert_eq!(rank(typed, "投诉受理"), expected, "{typed}");
+        }
     }
 
     #[test]
