@@ -427,13 +427,14 @@ fn table_row(method: &MethodDescriptor, access: &DynamicMessage, names: &[NameFi
             .and_then(|value| value.as_bool())
             .unwrap_or_default()
     };
+    let streams = method.is_server_streaming() || method.is_client_streaming();
     let deadline = match access
         .get_field_by_name("deadline_ms")
         .and_then(|value| value.as_u32())
         .unwrap_or_default()
     {
-        ms if method.is_server_streaming() && ms > 0 => bail!("streams, so it has no deadline ({ms} ms)"),
-        _ if method.is_server_streaming() => "None".to_owned(),
+        ms if streams && ms > 0 => bail!("streams, so it has no deadline ({ms} ms)"),
+        _ if streams => "None".to_owned(),
         ms => format!(
             "Some(std::time::Duration::from_millis({}))",
             if ms == 0 { 5000 } else { ms }

@@ -2,6 +2,7 @@
 //! revision that the caller has seen, mints the scope, and answers repeated request ids from the journal.
 
 use crate::caller::{Caller, ProofExpiry};
+use crate::incoming::Incoming;
 use crate::layers::TraceContext;
 use crate::scope::{Call, Client, Level, Scope, allow_client};
 use crate::share::Shares;
@@ -20,9 +21,11 @@ use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
+use uuid::Uuid;
 
 /// The header of answers: nothing newer is in them.
 pub const REVISION: &str = "clientele-revision";
@@ -47,17 +50,20 @@ struct Inner {
     standings: Option<Standings>,
     calls: Shares,
     streams: Shares,
+    drain: CancellationToken,
 }
 
 impl Admission {
     /// Admission for a service with this journal, which finds names in this directory, follows these others and, if it admits client
-    /// users, knows their standings. Of the calls that may be in flight each workspace has a fair share.
+    /// users, knows their standings. Of the calls that may be in flight each workspace has a fair share. Requests that are streams end at
+    /// `drain`.
     pub fn new(
         journal: Journal,
         directory: Directory,
         followed: Vec<Followed>,
         standings: Option<Standings>,
         max_in_flight: usize,
+        drain: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
             journal,
@@ -66,6 +72,7 @@ impl Admission {
             standings,
             calls: Shares::of(max_in_flight),
             streams: Shares::of(max_in_flight),
+            drain,
         }))
     }
 
@@ -130,6 +137,72 @@ impl Admission {
             .await
             .map_err(status)?;
         Ok((scope, passport.expiry, message))
+    }
+
+    /// Runs a call that changes something and whose request is a stream, of which the first message says where. A request id that was used
+    /// before answers before anything is written: of a call like this more may have changed since than a refusal would tell.
+    pub async fn receive<Q, T, Work, Fut>(
+        &self,
+        request: tonic::Request<Streaming<Q>>,
+        work: Work,
+    ) -> Result<Response<T>, Status>
+    where
+        Q: Mutation<Level: Level>,
+        T: Preview,
+        Work: FnOnce(Scope<On<Q>>, Incoming<Q>) -> Fut,
+        Fut: Future<Output = Result<Answer<T>>>,
+    {
+        let (metadata, extensions, messages) = request.into_parts();
+        let passport = Passport::read(&metadata, &extensions, Q::METHOD).map_err(status)?;
+        let answer = self.receive_all(&passport, messages, work).await;
+        answer.map(respond).map_err(status)
+    }
+
+    async fn receive_all<Q, T, Work, Fut>(
+        &self,
+        passport: &Passport,
+        messages: Streaming<Q>,
+        work: Work,
+    ) -> Result<Answer<T>>
+    where
+        Q: Mutation<Level: Level>,
+        T: Preview,
+        Work: FnOnce(Scope<On<Q>>, Incoming<Q>) -> Fut,
+        Fut: Future<Output = Result<Answer<T>>>,
+    {
+        let hash = begin_hash::<Q>(&passport.caller);
+        let mut incoming = Incoming::open(messages, passport.expiry, self.0.drain.clone(), hash).await?;
+        let first = incoming.first().cloned().unwrap_or_default();
+        let id = request_id(&first)?;
+        let validate_only = first.validate_only();
+        let names = Remember::IfProven;
+        let scope = self.admit(passport, &first, None, validate_only, names).await;
+        let used = match (id.filter(|_| !validate_only), &scope) {
+            (None, _) => None,
+            (Some(id), Ok(_)) => self.find(passport, &Names::read(&first)?, id).await?,
+            (Some(id), Err(refusal)) => self.find_repeated(passport, &first, id, refusal).await?,
+        };
+        if let Some(row) = used {
+            while incoming.next().await?.is_some() {}
+            return self.answer_again(&row, incoming.mark().as_ref());
+        }
+        let scope = scope?;
+        let end = incoming.end();
+        let mut answer = match work(scope, incoming).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                let mark = id.filter(|_| !validate_only).and_then(|id| end.mark(id));
+                return match mark {
+                    Some(_) if refusal.reason() == ErrorReason::OutcomeUnknown => Err(refusal.retry_after(AGAIN)),
+                    Some(mark) => self.replay(passport, &first, &mark, refusal).await,
+                    None => Err(refusal),
+                };
+            }
+        };
+        if validate_only {
+            answer.value.conceal();
+        }
+        Ok(answer)
     }
 
     /// Admits and works; once more if something was not there and a remembered name means something else by now.
@@ -305,20 +378,20 @@ impl Admission {
 
     /// The row that remembers the request id. An operator's call that deleted the workspace stands above workspaces: there is none any
     /// more, or another one.
-    async fn find(&self, passport: &Passport, names: &Names<'_>, mark: &RequestMark) -> Result<Option<Row>> {
+    async fn find(&self, passport: &Passport, names: &Names<'_>, request: Uuid) -> Result<Option<Row>> {
         if let Some(id) = names.workspace
             && let Some(workspace) = self.0.directory.workspace(id, true).await?
-            && let Some(row) = self.0.journal.find(workspace.found.uid, mark.id).await?
+            && let Some(row) = self.0.journal.find(workspace.found.uid, request).await?
         {
             return Ok(Some(row));
         }
         match (&passport.caller, names.workspace) {
-            (Caller::Operator { .. }, _) | (_, None) => self.0.journal.find(Uid::NIL, mark.id).await,
+            (Caller::Operator { .. }, _) | (_, None) => self.0.journal.find(Uid::NIL, request).await,
             _ => Ok(None),
         }
     }
 
-    /// The first answer of a request id, if this refused call is a repetition. A client user must be let in now, too.
+    /// The first answer of a request id, if this refused call is a repetition.
     async fn replay<Q: Mutation, T: Preview>(
         &self,
         passport: &Passport,
@@ -326,20 +399,39 @@ impl Admission {
         mark: &RequestMark,
         refusal: Error,
     ) -> Result<Answer<T>> {
-        let names = Names::read(message)?;
-        if !may_be_repetition(&refusal) || allow(&passport.caller, Q::METHOD, &names).is_err() {
-            return Err(refusal);
+        match self.find_repeated(passport, message, mark.id, &refusal).await? {
+            Some(row) => self.answer_again(&row, Some(mark)),
+            None => Err(refusal),
+        }
+    }
+
+    /// The row that remembers the request id of a refused call, if that may be a repetition. A client user must be let in now, too.
+    async fn find_repeated<Q: Mutation>(
+        &self,
+        passport: &Passport,
+        message: &Q,
+        request: Uuid,
+        refusal: &Error,
+    ) -> Result<Option<Row>> {
+        let Ok(names) = Names::read(message) else {
+            return Ok(None);
+        };
+        if !may_be_repetition(refusal) || allow(&passport.caller, Q::METHOD, &names).is_err() {
+            return Ok(None);
         }
         if let Caller::User { .. } = passport.caller {
             let resolved = self.resolve(&names, true).await.map_err(|_| refusal.clone())?;
             self.client(passport, Q::METHOD, &names, &resolved).await?;
         }
-        let Some(row) = self.find(passport, &names, mark).await? else {
-            return Err(refusal);
-        };
-        if row.request_hash.as_deref() != Some(&mark.hash[..]) {
+        self.find(passport, &names, request).await
+    }
+
+    /// The answer that a row remembers, if it was given to the same request.
+    fn answer_again<T: Preview>(&self, row: &Row, mark: Option<&RequestMark>) -> Result<Answer<T>> {
+        if row.request_hash.as_deref() != mark.map(|mark| &mark.hash[..]) || mark.is_none() {
             let message = "this request id was used before with another request: send another id";
-            return Err(Error::new(ErrorReason::RequestIdReused, message).with("request_id", mark.id));
+            let error = Error::new(ErrorReason::RequestIdReused, message);
+            return Err(error.with("request_id", row.request_id.unwrap_or_default()));
         }
         let value = T::decode(row.answer()?.as_slice()).map_err(Error::internal)?;
         let mut revision = Revision::new();
@@ -512,27 +604,39 @@ fn hide(caller: &Caller, method: &Method, names: &Names<'_>, error: Error) -> Er
 
 /// The request id, and the hash of what must be equal when it is used again.
 fn mark<Q: Mutation>(caller: &Caller, message: &Q) -> Result<Option<RequestMark>> {
+    let Some(id) = request_id(message)? else {
+        return Ok(None);
+    };
+    let mut hash = begin_hash::<Q>(caller);
+    hash_part(&mut hash, &message.body());
+    Ok(Some(RequestMark {
+        id,
+        hash: hash.finalize().into(),
+    }))
+}
+
+fn request_id<Q: Mutation>(message: &Q) -> Result<Option<Uuid>> {
     if message.request_id().is_empty() {
         return Ok(None);
     }
     let mut violations = Violations::new();
     let id = violations.check("request_id", parse::uuid(message.request_id()));
-    let id = violations.finish(id)?;
+    violations.finish(id).map(Some)
+}
+
+/// The method and who calls it; what it says comes after it.
+fn begin_hash<Q: Mutation>(caller: &Caller) -> Sha256 {
     let mut hash = Sha256::new();
     let (actor, acting_for) = (caller.actor(), caller.acting_for().unwrap_or_default());
-    for part in [
-        Q::METHOD.path.as_bytes(),
-        actor.as_bytes(),
-        acting_for.as_bytes(),
-        &message.body(),
-    ] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
+    for part in [Q::METHOD.path, &actor, &acting_for] {
+        hash_part(&mut hash, part.as_bytes());
     }
-    Ok(Some(RequestMark {
-        id,
-        hash: hash.finalize().into(),
-    }))
+    hash
+}
+
+fn hash_part(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_be_bytes());
+    hash.update(part);
 }
 
 /// Refusals that a repetition of a call that succeeded can meet. The others say that it can't have succeeded, or can't be looked up.

@@ -187,6 +187,7 @@ async fn build<S: Service>(service: &S) -> Result<Built> {
         followed,
         standings.clone(),
         config.max_in_flight,
+        draining.clone(),
     );
     let foundation = Foundation {
         admission: admission.clone(),

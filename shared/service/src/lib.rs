@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod filter;
 pub mod health;
+pub mod incoming;
 pub mod journal;
 pub mod layers;
 pub mod peer;

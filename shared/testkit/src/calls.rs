@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use clientele_api::DESCRIPTORS;
+use futures::Stream;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
 use serde_json::Value;
@@ -118,6 +119,25 @@ impl Calls {
         let options = SerializeOptions::new().skip_default_fields(false);
         let answer = answer.serialize_with_options(serde_json::value::Serializer, &options);
         Ok((answer.unwrap(), headers))
+    }
+
+    /// Sends these bytes as the messages of a stream and answers the bytes of the one message.
+    pub async fn raw_stream(
+        &self,
+        path: &str,
+        caller: &Caller,
+        messages: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Bytes, Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client
+            .ready()
+            .await
+            .map_err(|error| Status::unknown(error.to_string()))?;
+        let path = http::uri::PathAndQuery::from_str(path).unwrap();
+        let response = client
+            .client_streaming(caller.request(messages), path, RawCodec)
+            .await?;
+        Ok(response.into_inner())
     }
 
     /// Sends these bytes as the message and answers the bytes of the (first) message.

@@ -116,7 +116,7 @@ fn complete(headers: &mut HeaderMap) {
 
 /// What an error of a library means, in our words. Its own are matched where the code alone says too little: tonic takes
 /// messages that a client spoiled for faults of the server.
-fn reworded(bare: &Status) -> Error {
+pub(crate) fn reworded(bare: &Status) -> Error {
     let message = bare.message();
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
     let as_it_is = |reason| Error::new(reason, message);

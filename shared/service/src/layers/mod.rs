@@ -1,6 +1,7 @@
 //! What every call passes before its handler, in one fixed order.
 
 mod authenticate;
+mod cut;
 mod deadline;
 mod drain;
 mod errors;
@@ -10,6 +11,7 @@ mod panic;
 mod route;
 mod trace;
 
+pub(crate) use errors::reworded;
 pub use route::Route;
 pub use trace::TraceContext;
 
@@ -18,6 +20,7 @@ use crate::status::status;
 use crate::token::Verifier;
 use authenticate::Authenticate;
 use clientele_api::Error;
+use cut::CutOff;
 use deadline::Deadline;
 use drain::Drain;
 use errors::CompleteErrors;
@@ -30,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
 /// A service behind all layers; the first is the outermost.
-pub type Layered<S> = CatchPanic<Observe<CompleteErrors<CatchPanic<Limit<Drain<Deadline<Authenticate<S>>>>>>>>;
+pub type Layered<S> = CatchPanic<Observe<CompleteErrors<CatchPanic<Limit<Drain<Deadline<Authenticate<CutOff<S>>>>>>>>>;
 
 /// The layers, to be given to [`tonic::transport::Server::layer`].
 #[derive(Debug, Clone)]
@@ -66,7 +69,7 @@ impl<S> Layer<S> for Stack {
     /// A panic is caught twice: around the handler, so that it is counted and traced as INTERNAL, and around all else, so that
     /// the process lives.
     fn layer(&self, service: S) -> Layered<S> {
-        let service = Authenticate::new(service, Arc::clone(&self.verifier));
+        let service = Authenticate::new(CutOff::new(service), Arc::clone(&self.verifier));
         let service = Deadline::new(service);
         let service = Drain::new(service, self.draining.clone());
         let service = Limit::new(service, Arc::clone(&self.gates));

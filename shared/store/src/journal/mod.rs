@@ -77,6 +77,17 @@ pub struct Recorded<T> {
     pub organization: Option<OrganizationRef>,
     /// What changed besides, in these organizations.
     pub elsewhere: Vec<(OrganizationRef, Vec<Change>)>,
+    /// Of which mutation this is a part; None: it is all of one.
+    pub part: Option<Part>,
+}
+
+/// What one of several units does of a mutation that is more than one unit may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The mutation.
+    pub mutation: Uuid,
+    /// Whether it is the last one, by which the call is remembered.
+    pub last: bool,
 }
 
 impl<T> Recorded<T> {
@@ -94,6 +105,7 @@ impl<T> Recorded<T> {
             changes: Vec::new(),
             organization: None,
             elsewhere: Vec::new(),
+            part: None,
         }
     }
 }

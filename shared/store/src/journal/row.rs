@@ -74,14 +74,18 @@ const CONSTRAINTS: &[Constraint] = &[Constraint {
 /// The rows that remember a mutation, one for each organization that it touched; None where nothing changed and there is no request id
 /// to remember. The last has that: its place is the one that the call is answered with, also when it is repeated.
 pub(super) fn append<T: Message>(author: &Author, recorded: &Recorded<T>) -> Option<Append> {
-    let mutation = Uuid::now_v7();
+    let mutation = recorded.part.map_or_else(Uuid::now_v7, |part| part.mutation);
+    let request = author
+        .request
+        .as_ref()
+        .filter(|_| recorded.part.is_none_or(|part| part.last));
     let elsewhere = recorded.elsewhere.iter();
     let elsewhere =
         elsewhere.map(|(organization, changes)| row(author, mutation, Some(organization), None, None, changes));
     let mut rows: Vec<_> = elsewhere.collect();
-    if !recorded.changes.is_empty() || author.request.is_some() {
+    if !recorded.changes.is_empty() || request.is_some() {
         let organization = recorded.organization.as_ref().or(author.organization.as_ref());
-        let request = author.request.as_ref().filter(|_| !author.validate_only);
+        let request = request.filter(|_| !author.validate_only);
         let answer = request.and_then(|_| answer_beside_changes(recorded));
         rows.push(row(author, mutation, organization, request, answer, &recorded.changes));
     }
