@@ -50,16 +50,21 @@ pub struct NewAgent {
     platform: String,
     channels: Vec<String>,
     tags: Vec<String>,
-    state: State,
+    pub(super) state: State,
 }
 
 impl NewAgent {
     /// Reads the request.
     pub fn parse(request: &api::CreateAgentRequest) -> Result<Self> {
+        Self::read(&request.agent_id, request.agent.as_ref())
+    }
+
+    /// Reads the id and the agent of a request, or of a row.
+    pub(super) fn read(id: &str, agent: Option<&api::Agent>) -> Result<Self> {
         let empty = api::Agent::default();
-        let message = request.agent.as_ref().unwrap_or(&empty);
+        let message = agent.unwrap_or(&empty);
         let mut violations = Violations::new();
-        let id = violations.check("agent_id", agent_id(&request.agent_id));
+        let id = violations.check("agent_id", agent_id(id));
         let new = Self {
             id: id.unwrap_or_default(),
             title: read_title(message, &mut violations),
@@ -140,6 +145,18 @@ impl Agent {
             if mask.has("state") {
                 agent.state = read_state(message.state, violations);
             }
+        })
+    }
+
+    /// All that a new agent would be, in the state it has unless another one is asked for; equal to this one if nothing differs.
+    pub(super) fn replace(&self, new: &NewAgent, state: Option<State>, now: Micros) -> Agent {
+        self.changed(now, |agent| {
+            agent.title.clone_from(&new.title);
+            agent.description.clone_from(&new.description);
+            agent.platform.clone_from(&new.platform);
+            agent.channels.clone_from(&new.channels);
+            agent.tags.clone_from(&new.tags);
+            agent.state = state.unwrap_or(agent.state);
         })
     }
 

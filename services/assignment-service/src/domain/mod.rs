@@ -3,4 +3,5 @@
 pub mod access;
 pub mod agent;
 pub mod assignment;
+pub mod import;
 pub mod member_scope;

@@ -1,14 +1,14 @@
 //! `clientele.assignment.v1.AgentService`.
 
-use crate::commands::{App, agent};
+use crate::commands::{App, agent, import};
 use clientele_api::assignment::agent_service_server::AgentService;
 use clientele_api::assignment::{
     Agent, ArchiveAgentRequest, BatchGetAgentsRequest, BatchGetAgentsResponse, CreateAgentRequest, DeleteAgentRequest,
-    GetAgentRequest, ListAgentsRequest, ListAgentsResponse, SearchAgentsRequest, SearchAgentsResponse,
-    UnarchiveAgentRequest, UpdateAgentRequest,
+    GetAgentRequest, ImportAgentsRequest, ImportAgentsResponse, ListAgentsRequest, ListAgentsResponse,
+    SearchAgentsRequest, SearchAgentsResponse, UnarchiveAgentRequest, UpdateAgentRequest,
 };
 use clientele_service::Admission;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// The service.
 #[derive(Clone)]
@@ -77,6 +77,14 @@ impl AgentService for AgentRpc {
     async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
         self.admission
             .write(request, |scope, request| agent::delete(&self.app, scope, request))
+            .await
+    }
+    async fn import_agents(
+        &self,
+        request: Request<Streaming<ImportAgentsRequest>>,
+    ) -> Result<Response<ImportAgentsResponse>, Status> {
+        self.admission
+            .receive(request, |scope, messages| import::run(&self.app, scope, messages))
             .await
     }
 }

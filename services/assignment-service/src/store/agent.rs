@@ -14,11 +14,13 @@ use clientele_store::search::{self, Findings, Index, Keys, Place, Text};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{self, BinOper, Cond, DynIden, ExprTrait, IntoIden, SelectStatement};
+use sea_orm::sea_query::{
+    self, BinOper, Cond, DynIden, ExprTrait, InsertStatement, IntoIden, OnConflict, SelectStatement,
+};
 use sea_orm::{
     ConnectionTrait, DbBackend, FromQueryResult, IntoActiveModel, Iterable, QueryOrder, QuerySelect, QueryTrait, Select,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// An agent.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -201,11 +203,26 @@ pub fn search_keys(agent: &Agent, backend: DbBackend) -> Expr {
 
 /// Inserts an agent.
 pub fn insert(tx: &Tx, _scope: &Scope<WorkspaceRef>, agent: &Agent) {
-    let (columns, values): (Vec<DynIden>, Vec<Expr>) = written(agent, tx.get_database_backend()).unzip();
+    tx.write(
+        inserted(tx.get_database_backend(), std::slice::from_ref(agent)),
+        CONSTRAINTS,
+    );
+}
+
+fn inserted(backend: DbBackend, agents: &[Agent]) -> InsertStatement {
     let mut insert = sea_query::Query::insert();
-    // As many values as columns: it does not panic.
-    insert.into_table(Entity).columns(columns).values_panic(values);
-    tx.write(insert, CONSTRAINTS);
+    insert.into_table(Entity).columns(columns());
+    for agent in agents {
+        // As many values as columns: it does not panic.
+        insert.values_panic(written(agent, backend).map(|(_, value)| value));
+    }
+    insert
+}
+
+/// All columns that are written.
+fn columns() -> impl Iterator<Item = DynIden> {
+    let columns = Column::iter().map(IntoIden::into_iden);
+    columns.chain([SEARCH.column().into_iden()])
 }
 
 /// Writes the next version of an agent over the one it was made from.
@@ -231,6 +248,17 @@ fn written(agent: &Agent, backend: DbBackend) -> impl Iterator<Item = (DynIden, 
     columns.chain([(SEARCH.column().into_iden(), keys)])
 }
 
+/// Writes agents: new ones, and next versions of ones that are locked.
+pub fn upsert(tx: &Tx, _scope: &Scope<WorkspaceRef>, agents: &[Agent]) {
+    if agents.is_empty() {
+        return;
+    }
+    let changed = columns().filter(|column| column.to_string() != "uid");
+    let mut insert = inserted(tx.get_database_backend(), agents);
+    insert.on_conflict(OnConflict::column(Column::Uid).update_columns(changed).to_owned());
+    tx.write(insert, CONSTRAINTS);
+}
+
 /// Takes an agent away.
 pub fn delete(tx: &Tx, scope: &Scope<WorkspaceRef>, agent: &Agent) {
     let delete = Entity::delete_many()
@@ -245,6 +273,23 @@ pub async fn lock(tx: &Tx, scope: &Scope<WorkspaceRef>, id: &str) -> Result<Agen
     let select = by_id(scope.workspace(), id).lock_exclusive();
     let row = select.one(tx).await.map_err(db_error)?;
     found(row, scope, id)
+}
+
+/// The agents with these ids, by id, in a unit that is about to change some of them.
+pub async fn read_all(tx: &Tx, scope: &Scope<WorkspaceRef>, ids: &[&str]) -> Result<BTreeMap<String, Agent>> {
+    read_by_id(tx, by_ids(scope.workspace(), ids)).await
+}
+
+/// The agents with these ids, by id, which no other unit changes or assigns until this one has ended.
+pub async fn lock_all(tx: &Tx, scope: &Scope<WorkspaceRef>, ids: &[&str]) -> Result<BTreeMap<String, Agent>> {
+    let select = by_ids(scope.workspace(), ids).order_by_asc(Column::Id).lock_exclusive();
+    read_by_id(tx, select).await
+}
+
+async fn read_by_id(tx: &Tx, select: Select<Entity>) -> Result<BTreeMap<String, Agent>> {
+    let rows = select.all(tx).await.map_err(db_error)?;
+    let agent = |row: Model| Agent::try_from(row).map(|agent| (agent.id.clone(), agent));
+    rows.into_iter().map(agent).collect()
 }
 
 /// The agent with this id, in a unit that is about to change it.

@@ -170,7 +170,7 @@ pub async fn find(
         .on_condition(move |_, _| Column::OrganizationUid.eq(uid).into_condition());
     let mut select = agent::by_ids(&organization.workspace, agent_ids)
         .join(JoinType::LeftJoin, assigned.into())
-        .order_by_asc(agent::Column::Uid)
+        .order_by_asc(agent::Column::Id) // as whoever changes several locks them
         .select_also(Entity);
     QueryTrait::query(&mut select).lock_with_tables(LockType::Share, [agent::Entity]);
     let rows = select.all(tx).await.map_err(db_error)?;

@@ -16,7 +16,7 @@ use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
 impl World {
-    async fn agent(&self, name: &str) -> Result<Agent, Status> {
+    pub(crate) async fn agent(&self, name: &str) -> Result<Agent, Status> {
         let request = GetAgentRequest { name: name.to_owned() };
         let answer = self.agents().get_agent(self.member.request(request)).await;
         answer.map(Response::into_inner)

@@ -10,6 +10,7 @@ mod bad_input;
 mod client_users;
 mod conventions;
 mod following;
+mod imports;
 mod journal;
 mod limits;
 mod member_scopes;
@@ -28,7 +29,7 @@ use clientele_api::org::Organization;
 use clientele_service::config::Config;
 use clientele_service::peer::OrgPeer;
 use clientele_store::connect::{Options, connect_to_migrate};
-use clientele_testkit::{Caller, Calls, Database, Engine, OrgFeed, Running, Tokens, reason};
+use clientele_testkit::{Caller, Calls, Database, Engine, OrgFeed, Running, Tokens, patiently, reason};
 use prost_types::FieldMask;
 use sea_orm::ConnectionTrait as _;
 use std::time::Duration;
@@ -113,7 +114,9 @@ impl World {
             ..Default::default()
         };
         let caller = self.informed(&self.operator);
-        self.agents().list_agents(caller.request(list)).await.unwrap();
+        patiently(|| async { self.agents().list_agents(caller.request(list.clone())).await })
+            .await
+            .unwrap();
     }
 
     /// Tells of an organization in `acme`, and waits until the service has heard of it.

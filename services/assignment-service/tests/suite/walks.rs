@@ -36,6 +36,7 @@ async fn every_mutation_happens_once() {
         let there = json!({ "name": anna_of(BAKERY), "destination": CAFE });
         let back = json!({ "name": anna_of(CAFE), "destination": BAKERY });
         let scope = json!({ "memberScope": { "name": member_scope, "agents": [agent_name("anna")] } });
+        let import = json!({ "parent": ACME, "agents": [{ "agentId": "anna", "agent": { "title": "Anna" } }] });
         let steps = vec![
             on("/clientele.assignment.v1.AgentService/CreateAgent", create),
             on("/clientele.assignment.v1.AgentService/UpdateAgent", update.clone()),
@@ -70,6 +71,7 @@ async fn every_mutation_happens_once() {
             on("/clientele.assignment.v1.AgentService/ArchiveAgent", anna.clone()),
             on("/clientele.assignment.v1.AgentService/UnarchiveAgent", anna.clone()),
             on("/clientele.assignment.v1.AgentService/DeleteAgent", anna),
+            on("/clientele.assignment.v1.AgentService/ImportAgents", import),
         ];
         replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
