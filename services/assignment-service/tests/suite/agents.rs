@@ -3,8 +3,8 @@
 use crate::{ACME, World, agent_name, coded, refused, texts, titled};
 use clientele_api::assignment::agent::State;
 use clientele_api::assignment::{
-    Agent, ArchiveAgentRequest, AssignAgentRequest, Assignment, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest,
-    UnarchiveAgentRequest, UnassignAgentRequest,
+    Agent, ArchiveAgentRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest, UnarchiveAgentRequest,
+    UnassignAgentRequest,
 };
 use clientele_api::journal::Change;
 use clientele_api::org::organization;
@@ -70,16 +70,6 @@ impl World {
             ..Default::default()
         };
         let answer = self.agents().delete_agent(self.admin.request(request)).await;
-        answer.map(Response::into_inner)
-    }
-
-    async fn assign_to(&self, organization: &str, agent: &str) -> Result<Assignment, Status> {
-        let request = AssignAgentRequest {
-            parent: organization.into(),
-            agent: agent_name(agent),
-            ..Default::default()
-        };
-        let answer = self.assignments().assign_agent(self.admin.request(request)).await;
         answer.map(Response::into_inner)
     }
 

@@ -168,6 +168,16 @@ impl World {
         self.assign_with(agent, Assignment::default()).await
     }
 
+    async fn assign_to(&self, organization: &str, agent: &str) -> Result<Assignment, Status> {
+        let request = AssignAgentRequest {
+            parent: organization.into(),
+            agent: agent_name(agent),
+            ..Default::default()
+        };
+        let answer = self.assignments().assign_agent(self.admin.request(request)).await;
+        answer.map(Response::into_inner)
+    }
+
     async fn assign_with(&self, agent: &str, assignment: Assignment) -> Result<Assignment, Status> {
         let request = AssignAgentRequest {
             assignment: Some(assignment),

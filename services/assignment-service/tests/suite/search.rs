@@ -8,7 +8,7 @@ use assignment_service::migrations::Migrator;
 use clientele_api::Uid;
 use clientele_api::assignment::agent::State;
 use clientele_api::assignment::{
-    Agent, AssignAgentRequest, CheckAccessRequest, CreateAgentRequest, SearchAgentsRequest, SearchAgentsResponse,
+    Agent, CheckAccessRequest, CreateAgentRequest, SearchAgentsRequest, SearchAgentsResponse,
 };
 use clientele_api::org;
 use clientele_store::search::{Fit, MOST, Query, Text};
@@ -66,18 +66,6 @@ impl World {
 
     async fn connection(&self) -> DatabaseConnection {
         sea_orm::Database::connect(&self.database.url).await.unwrap()
-    }
-
-    /// Lets an organization use an agent.
-    async fn assign_to(&self, organization: &str, agent: &str) {
-        let request = AssignAgentRequest {
-            parent: format!("{ACME}/organizations/{organization}"),
-            ..crate::assign(agent)
-        };
-        self.assignments()
-            .assign_agent(self.admin.request(request))
-            .await
-            .unwrap();
     }
 }
 
@@ -396,10 +384,22 @@ async fn agents_are_found_by_where_they_are_assigned() {
         for id in ["a", "b", "c", "d"] {
             world.create(id, titled(&format!("Agent {id}"))).await.unwrap();
         }
-        world.assign_to("bakery", "a").await;
-        world.assign_to("bakery", "b").await;
-        world.assign_to("mill", "b").await;
-        world.assign_to("mill", "c").await;
+        world
+            .assign_to(&format!("{ACME}/organizations/bakery"), "a")
+            .await
+            .unwrap();
+        world
+            .assign_to(&format!("{ACME}/organizations/bakery"), "b")
+            .await
+            .unwrap();
+        world
+            .assign_to(&format!("{ACME}/organizations/mill"), "b")
+            .await
+            .unwrap();
+        world
+            .assign_to(&format!("{ACME}/organizations/mill"), "c")
+            .await
+            .unwrap();
         let found = async |not_assigned_to: &str, assigned_nowhere, filter: &str| {
             let mut found = Vec::new();
             for query in ["agent", "", "agetn"] {
@@ -661,6 +661,7 @@ async fn nothing_that_is_typed_means_anything_special_or_hurts_anybody() {
                 let request = CheckAccessRequest {
                     organization: "workspaces/globex/organizations/shop".into(),
                     agent: "workspaces/globex/agents/theirs".into(),
+                    ..Default::default()
                 };
                 world
                     .assignments()

@@ -75,7 +75,9 @@ async fn crowd(world: &World, connection: &DatabaseConnection, size: usize) {
     }
     let assign = |organization: &str, tenths: &str| {
         format!(
-            "INSERT INTO assignments SELECT {new}, workspace_uid, workspace_id, {organization}, 'x', uid, id, 1, 0, 0, 1, '', '', false
+            "INSERT INTO assignments (uid, workspace_uid, workspace_id, organization_uid, organization_id, agent_uid, agent_id, version,
+                create_time, update_time, position, alias, note, removed)
+            SELECT {new}, workspace_uid, workspace_id, {organization}, 'x', uid, id, 1, 0, 0, 1, '', '', false
             FROM (SELECT *, row_number() OVER () AS number FROM agents) AS numbered WHERE number % 10 IN ({tenths});"
         )
     };
