@@ -19,7 +19,7 @@ impl World {
         }
     }
 
-    async fn assign_batch(&self, requests: Vec<AssignAgentRequest>) -> Result<Vec<Assignment>, Status> {
+    pub(crate) async fn assign_batch(&self, requests: Vec<AssignAgentRequest>) -> Result<Vec<Assignment>, Status> {
         let request = BatchAssignAgentsRequest {
             parent: BAKERY.into(),
             requests,
@@ -99,7 +99,7 @@ impl World {
     }
 }
 
-fn part(agent: &str) -> AssignAgentRequest {
+pub(crate) fn part(agent: &str) -> AssignAgentRequest {
     AssignAgentRequest {
         agent: agent_name(agent),
         ..Default::default()

@@ -1,6 +1,8 @@
 //! `max_agents`, also when everybody calls at the same moment.
 
-use crate::{BAKERY, World, coded, ids, refused};
+use crate::arranging::part;
+use crate::{BAKERY, CAFE, World, coded, ids, refused};
+use clientele_api::assignment::Assignment;
 use clientele_api::org::Organization;
 use clientele_testkit::on_both_engines;
 use futures::future::join_all;
@@ -8,12 +10,25 @@ use std::collections::BTreeSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+/// How many call at once.
+const CALLERS: usize = 64;
+const LIMIT: usize = 20;
+
 impl World {
     async fn limit(&self, before: &Organization, max_agents: Option<i32>) -> Organization {
         self.change(before, |organization| {
             organization.limits.as_mut().unwrap().max_agents = max_agents
         })
         .await
+    }
+
+    /// So many agents, `agent-0` and so on.
+    async fn create_many(&self, many: usize) -> Vec<String> {
+        let agents: Vec<String> = (0..many).map(|at| format!("agent-{at}")).collect();
+        for some in agents.chunks(CALLERS) {
+            join_all(some.iter().map(|id| self.create_agent(id))).await;
+        }
+        agents
     }
 }
 
@@ -27,6 +42,29 @@ fn figures(status: &Status) -> (String, String) {
     );
     let mut metadata = status.get_details_error_info().unwrap().metadata;
     (metadata.remove("limit").unwrap(), metadata.remove("used").unwrap())
+}
+
+/// Each refusal must say that what was wanted, so many, did not fit; answers how many were assigned.
+fn count(answers: Vec<(usize, Result<Vec<Assignment>, Status>)>) -> usize {
+    let mut assigned = 0;
+    for (wanted, answer) in answers {
+        match answer {
+            Ok(assignments) => {
+                assert_eq!(assignments.len(), wanted);
+                assigned += wanted;
+            }
+            Err(refusal) => {
+                let (limit, used) = figures(&refusal);
+                let used: usize = used.parse().unwrap();
+                assert_eq!(limit, LIMIT.to_string());
+                assert!(
+                    used <= LIMIT && used + wanted > LIMIT,
+                    "{used} of {LIMIT}, {wanted} wanted"
+                );
+            }
+        }
+    }
+    assigned
 }
 
 #[tokio::test]
@@ -63,26 +101,89 @@ async fn an_organization_gets_as_many_agents_as_it_may() {
 
 #[tokio::test]
 async fn the_limit_and_the_order_hold_when_all_call_at_once() {
-    const CALLERS: usize = 64;
-    const LIMIT: i32 = 20;
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let bakery = world.create_organization("bakery").await;
-        let agents: Vec<String> = (0..CALLERS).map(|at| format!("agent-{at}")).collect();
-        for agent in join_all(agents.iter().map(|id| world.create(id, crate::titled(id)))).await {
-            agent.unwrap();
+        let agents = world.create_many(CALLERS).await;
+        world.limit(&bakery, Some(LIMIT as i32)).await;
+        let assign = async |agent: &String| (1, world.assign(agent).await.map(|one| vec![one]));
+        assert_eq!(count(join_all(agents.iter().map(assign)).await), LIMIT);
+        let assigned = world.assigned().await.unwrap();
+        let positions: BTreeSet<i64> = assigned.iter().map(|one| one.position).collect();
+        assert_eq!(positions, (1..=LIMIT as i64).collect());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_limit_holds_when_all_assign_batches_at_once() {
+    on_both_engines(async |engine| {
+        const SIZE: usize = 3;
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        let agents = world.create_many(CALLERS * SIZE).await;
+        world.limit(&bakery, Some(LIMIT as i32)).await;
+        let batch = async |agents: &[String]| {
+            let answer = world.assign_batch(agents.iter().map(|id| part(id)).collect()).await;
+            (SIZE, answer)
+        };
+        let assigned = count(join_all(agents.chunks(SIZE).map(batch)).await);
+        // All or none of each.
+        assert_eq!(assigned, LIMIT - LIMIT % SIZE);
+        assert_eq!(world.assigned().await.unwrap().len(), assigned);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_limit_holds_when_all_move_agents_to_one_organization_at_once() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        world.create_organization("cafe").await;
+        let agents = world.create_many(CALLERS).await;
+        for agent in &agents {
+            world.assign(agent).await.unwrap();
+            world.move_to(BAKERY, agent, CAFE).await.unwrap();
         }
-        world.limit(&bakery, Some(LIMIT)).await;
-        let (assigned, refusals): (Vec<_>, Vec<_>) = join_all(agents.iter().map(|id| world.assign(id)))
-            .await
-            .into_iter()
-            .partition(Result::is_ok);
-        for refusal in refusals.into_iter().map(Result::unwrap_err) {
-            assert_eq!(figures(&refusal), (LIMIT.to_string(), LIMIT.to_string()));
+        world.limit(&bakery, Some(LIMIT as i32)).await;
+        let to_bakery = async |agent: &String| (1, world.move_to(CAFE, agent, BAKERY).await.map(|one| vec![one]));
+        assert_eq!(count(join_all(agents.iter().map(to_bakery)).await), LIMIT);
+        let (there, left) = (world.assigned().await.unwrap(), world.assigned_to(CAFE).await);
+        assert_eq!((there.len(), left.len()), (LIMIT, CALLERS - LIMIT));
+        // Those who were refused lost nothing.
+        let all: BTreeSet<&str> = ids(&there).into_iter().chain(ids(&left)).collect();
+        assert_eq!(all.len(), CALLERS);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_limit_holds_when_agents_come_in_every_way_at_once() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let bakery = world.create_organization("bakery").await;
+        world.create_organization("cafe").await;
+        let agents = world.create_many(2 * CALLERS).await;
+        for agent in agents.chunks(2).skip(2).step_by(3).flatten() {
+            world.assign(agent).await.unwrap();
+            world.move_to(BAKERY, agent, CAFE).await.unwrap();
         }
-        let positions: BTreeSet<i64> = assigned.into_iter().map(|answer| answer.unwrap().position).collect();
-        assert_eq!(positions, (1..=LIMIT.into()).collect());
-        assert_eq!(world.assigned().await.unwrap().len(), LIMIT as usize);
+        world.limit(&bakery, Some(LIMIT as i32)).await;
+        let one = |answer: Result<Assignment, Status>| (1, answer.map(|one| vec![one]));
+        let come = async |(at, two): (usize, &[String])| match at % 3 {
+            0 => one(world.assign(&two[0]).await),
+            1 => {
+                let answer = world.assign_batch(two.iter().map(|id| part(id)).collect()).await;
+                (two.len(), answer)
+            }
+            _ => one(world.move_to(CAFE, &two[0], BAKERY).await),
+        };
+        let assigned = count(join_all(agents.chunks(2).enumerate().map(come)).await);
+        let there = world.assigned().await.unwrap();
+        assert_eq!((there.len(), assigned), (LIMIT, LIMIT));
+        let positions: BTreeSet<i64> = there.iter().map(|one| one.position).collect();
+        assert_eq!(positions, (1..=LIMIT as i64).collect());
     })
     .await;
 }
