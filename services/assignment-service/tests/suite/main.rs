@@ -16,6 +16,7 @@ mod journal;
 mod limits;
 mod linear;
 mod member_scopes;
+mod model;
 mod search;
 mod walks;
 
