@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod access;
 mod crash;
 mod frozen;
 mod replicas;

@@ -13,7 +13,7 @@ use tonic::{Code, Response, Status};
 
 impl World {
     /// A client user of `bakery` with `members.manage`, of whom the service has heard.
-    async fn client_user(&self, bakery: &clientele_api::org::Organization) -> ClientUser {
+    pub(crate) async fn client_user(&self, bakery: &clientele_api::org::Organization) -> ClientUser {
         let user = ClientUser::create(&self.feed, self.acme, bakery);
         self.hear().await;
         user
@@ -35,7 +35,7 @@ impl World {
     }
 
     /// Why this member of `bakery` may not use the agent; unspecified: it may.
-    async fn check_member(&self, user: &ClientUser, agent: &str) -> Result<DenialReason, Status> {
+    pub(crate) async fn check_member(&self, user: &ClientUser, agent: &str) -> Result<DenialReason, Status> {
         let request = CheckAccessRequest {
             organization: BAKERY.into(),
             agent: agent_name(agent),
@@ -76,7 +76,7 @@ pub(crate) fn all(user: &ClientUser) -> MemberScope {
     }
 }
 
-fn listing(user: &ClientUser, agents: &[&str]) -> MemberScope {
+pub(crate) fn listing(user: &ClientUser, agents: &[&str]) -> MemberScope {
     MemberScope {
         name: scope_name(user),
         all_agents: Some(false),
