@@ -3,8 +3,8 @@
 use crate::{ACME, World, agent_name, coded, refused, texts, titled};
 use clientele_api::assignment::agent::State;
 use clientele_api::assignment::{
-    Agent, ArchiveAgentRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest, UnarchiveAgentRequest,
-    UnassignAgentRequest,
+    Agent, ArchiveAgentRequest, BatchGetAgentsRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest,
+    UnarchiveAgentRequest, UnassignAgentRequest,
 };
 use clientele_api::journal::Change;
 use clientele_api::org::organization;
@@ -20,6 +20,15 @@ impl World {
         let request = GetAgentRequest { name: name.to_owned() };
         let answer = self.agents().get_agent(self.member.request(request)).await;
         answer.map(Response::into_inner)
+    }
+
+    async fn batch_get(&self, names: Vec<String>) -> Result<Vec<Agent>, Status> {
+        let request = BatchGetAgentsRequest {
+            parent: ACME.into(),
+            names,
+        };
+        let answer = self.agents().batch_get_agents(self.member.request(request)).await;
+        answer.map(|answer| answer.into_inner().agents)
     }
 
     /// The ids of the agents that match, read in pages of two.
@@ -131,6 +140,48 @@ async fn an_agent_is_entered_and_read_back_equal() {
 }
 
 #[tokio::test]
+async fn several_agents_are_got_in_the_order_in_which_they_are_asked_for() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.feed.create_workspace("globex");
+        world.hear().await;
+        let mut created = Vec::new();
+        for at in 0..3 {
+            created.push(world.create_agent(&format!("agent-{at}")).await);
+        }
+        let names = |ids: &[usize]| {
+            ids.iter()
+                .map(|at| agent_name(&format!("agent-{at}")))
+                .collect::<Vec<_>>()
+        };
+        for asked in [&[2, 0, 1][..], &[1], &[1, 1, 0, 1], &[0; 100]] {
+            let expected: Vec<&Agent> = asked.iter().map(|at| &created[*at]).collect();
+            let got = world.batch_get(names(asked)).await.unwrap();
+            assert_eq!(got.iter().collect::<Vec<_>>(), expected);
+        }
+        // All of them or none.
+        let status = world.batch_get(names(&[0, 7, 1, 8])).await.unwrap_err();
+        let missing = tonic_types::StatusExt::get_details_resource_info(&status).unwrap();
+        assert_eq!(missing.resource_name, agent_name("agent-7"));
+        assert_eq!(coded(status), refused(Code::NotFound, "RESOURCE_NOT_FOUND"));
+        for (names, field) in [
+            (vec![], "names"),
+            (names(&[0; 101]), "names"),
+            ([names(&[0]), vec![ACME.to_owned()]].concat(), "names[1]"),
+            (vec![String::new()], "names[0]"),
+            (vec!["workspaces/globex/agents/agent-0".to_owned()], "names[0]"),
+            (vec![agent_name("a\0")], "names[0]"),
+        ] {
+            let status = world.batch_get(names).await.unwrap_err();
+            let request = tonic_types::StatusExt::get_details_bad_request(&status).unwrap();
+            assert_eq!(request.field_violations[0].field, field);
+            assert_eq!(coded(status), refused(Code::InvalidArgument, "INVALID_FIELDS"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn agents_of_other_workspaces_look_as_if_they_did_not_exist() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
@@ -160,7 +211,7 @@ async fn agents_of_other_workspaces_look_as_if_they_did_not_exist() {
 }
 
 #[tokio::test]
-async fn agents_are_listed_by_state_and_platform() {
+async fn agents_are_listed_by_state_platform_and_tag() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         for (id, state, platform) in [
@@ -173,6 +224,7 @@ async fn agents_are_listed_by_state_and_platform() {
             let agent = Agent {
                 state: Some(state.into()),
                 platform: Some(platform.into()),
+                tags: texts(&[platform, "a \"b\"", &id.to_uppercase()]),
                 ..titled(id)
             };
             world.create(id, agent).await.unwrap();
@@ -187,6 +239,13 @@ async fn agents_are_listed_by_state_and_platform() {
             (r#"platform = "native""#, &["d", "b", "a", "e"]),
             (r#"state = DEPLOYED AND platform = "native""#, &["b"]),
             (r#"platform = "%""#, &[]),
+            ("tag = native", &["d", "b", "a", "e"]),
+            (r#"tag = "a \"b\"" AND state = DRAFT"#, &["d"]),
+            ("tag = A AND tag = native", &["a"]),
+            ("tag = A AND tag = B", &[]),
+            ("tag = b", &[]),
+            (r#"tag = "%""#, &[]),
+            (r#"tag = """#, &[]),
             ("state = DRAFT AND state = DRAFT", &["d"]),
             ("state = DRAFT AND state = DEPLOYED", &[]),
             ("state = ARCHIVED AND state = DEPLOYED", &[]),
@@ -198,6 +257,7 @@ async fn agents_are_listed_by_state_and_platform() {
             "state = UNSPECIFIED",
             "state < DRAFT",
             "title = x",
+            "tag < x",
             "state =",
         ] {
             let status = world.list(filter).await.unwrap_err();
