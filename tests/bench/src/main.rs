@@ -61,6 +61,8 @@ enum Rows {
     Passwords,
     /// SearchOrganizations over 100 000 organizations.
     Search,
+    /// SearchAgents over 100 000 agents, alone and beside a million of other workspaces.
+    SearchAgents,
     /// CreateOrganization on PostgreSQL, beside pgbench.
     CreatePostgres,
     /// CreateOrganization on SQLite, beside one transaction per commit.
@@ -116,6 +118,7 @@ impl Bench {
             Rows::Checks => checks::measure(self, table).await,
             Rows::Passwords => passwords::measure(self, table).await,
             Rows::Search => searches::measure(self, table).await,
+            Rows::SearchAgents => searches::measure_agents(self, table).await,
             Rows::CreatePostgres => creates::measure_postgres(self, table).await,
             Rows::CreateSqlite => creates::measure_sqlite(self, table).await,
             Rows::Watch => {

@@ -9,7 +9,7 @@ use clientele_api::Uid;
 use clientele_api::access::StaffRole;
 use clientele_api::assignment::agent_service_client::AgentServiceClient;
 use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
-use clientele_api::assignment::{Agent, CreateAgentRequest, ListAssignmentsRequest};
+use clientele_api::assignment::{Agent, CreateAgentRequest, ListAgentsRequest, ListAssignmentsRequest};
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
@@ -91,8 +91,9 @@ impl Database {
     }
 }
 
-async fn execute(admin: &str, sql: String) -> Result<()> {
-    let mut connection = PgConnection::connect(admin)
+/// Executes statements on the PostgreSQL that is reached by this URL.
+pub(crate) async fn execute(url: &str, sql: String) -> Result<()> {
+    let mut connection = PgConnection::connect(url)
         .await
         .context("PostgreSQL must answer: see --postgres")?;
     connection.execute(AssertSqlSafe(sql)).await?;
@@ -184,7 +185,7 @@ impl AssignmentWorld {
             org: OrgPeer::new(feed.endpoint(), tokens.service_file("assignment-service")),
         };
         let running = Running::start(&service).await;
-        Ok(Self {
+        let world = Self {
             connections: bare::connect(running.address).await?,
             admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
             service: Caller::with(tokens.service("runtime")),
@@ -192,7 +193,15 @@ impl AssignmentWorld {
             acme,
             running,
             _tokens: tokens,
-        })
+        };
+        // Until it has heard of the workspace.
+        let list = ListAgentsRequest {
+            parent: "workspaces/acme".to_owned(),
+            ..ListAgentsRequest::default()
+        };
+        let mut client = AgentServiceClient::new(world.connection()?);
+        client.list_agents(world.informed().request(list)).await?;
+        Ok(world)
     }
 
     /// One of the connections.
@@ -211,10 +220,8 @@ impl AssignmentWorld {
             }),
             ..CreateAgentRequest::default()
         };
-        // It must have heard of the workspace.
-        let caller = self.informed();
         let mut client = AgentServiceClient::new(self.connection()?);
-        client.create_agent(caller.request(request)).await?;
+        client.create_agent(self.admin.request(request)).await?;
         Ok(())
     }
 

@@ -38,7 +38,7 @@ impl Row {
             title: &self.title,
             ids: vec![&self.id],
             others: tags.filter_map(Value::as_str).collect(),
-            prose: &self.description,
+            prose: Some(&self.description),
         };
         Keys::of(Uid(self.workspace_uid), &text)
     }

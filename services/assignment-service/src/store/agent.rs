@@ -164,7 +164,7 @@ impl Searched {
             title: &self.title,
             ids: vec![&self.id],
             others: self.tags().collect(),
-            prose: &self.description,
+            prose: Some(&self.description),
         }
     }
 
@@ -196,7 +196,7 @@ pub fn search_keys(agent: &Agent, backend: DbBackend) -> Expr {
         title: &agent.title,
         ids: vec![&agent.id],
         others: agent.tags.iter().map(String::as_str).collect(),
-        prose: &agent.description,
+        prose: Some(&agent.description),
     };
     Keys::of(agent.workspace.uid, &text).value(backend)
 }

@@ -128,7 +128,7 @@ fn place<'a>(query: &Query, corpus: &'a Corpus, id: &'a str) -> (Option<Fit>, &'
         title: agent.title(),
         ids: vec![id],
         others: agent.tags.iter().map(String::as_str).collect(),
-        prose: agent.description(),
+        prose: Some(agent.description()),
     };
     (query.fit(&text), agent.title())
 }

@@ -37,7 +37,7 @@ impl Row {
             title: &self.display_name,
             ids: [&self.id].into_iter().chain(others).map(String::as_str).collect(),
             others: Vec::new(),
-            prose: "",
+            prose: None,
         };
         Keys::of(Uid(self.workspace_uid), &text)
     }

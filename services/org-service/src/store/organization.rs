@@ -172,7 +172,7 @@ impl Searched {
             title: &self.display_name,
             ids: ids.chain(others.into_iter().flatten().map(String::as_str)).collect(),
             others: Vec::new(),
-            prose: "",
+            prose: None,
         }
     }
 }

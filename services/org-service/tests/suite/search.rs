@@ -398,7 +398,7 @@ async fn both_engines_find_what_fits_and_nothing_else_in_the_same_order() {
                 title,
                 ids: vec![id, external_id, email],
                 others: Vec::new(),
-                prose: "",
+                prose: None,
             };
             fit.extend(query.fit(&text).map(|fit| (fit, title.as_str(), id.as_str())));
         }
@@ -522,7 +522,7 @@ async fn crowd(connection: &DatabaseConnection, workspace: Uid, size: usize) {
             title: &title,
             ids: Vec::new(),
             others: Vec::new(),
-            prose: "",
+            prose: None,
         };
         format!("('{title}', '{}')", Keys::of(workspace, &text))
     });

@@ -28,7 +28,8 @@ pub struct Text<'t> {
     /// Whatever else is searched. What fits by these comes behind what fits as well by its title and ids.
     pub others: Vec<&'t str>,
     /// A long text that is searched like the others, but without typos: each of its words would have to be indexed by all its misspellings.
-    pub prose: &'t str,
+    /// None: resources of this kind have none.
+    pub prose: Option<&'t str>,
 }
 
 impl Text<'_> {
@@ -42,9 +43,9 @@ impl Text<'_> {
         self.others.iter().copied().map(fold).collect()
     }
 
-    /// Whether there is more to it than its title and ids.
+    /// Whether there is more to resources of its kind than title and ids.
     pub(super) fn has_more(&self) -> bool {
-        !self.others.is_empty() || !self.prose.is_empty()
+        !self.others.is_empty() || self.prose.is_some()
     }
 }
 
@@ -71,7 +72,7 @@ impl Keys {
             }
         }
         keys.extend(
-            fold(text.prose)
+            fold(text.prose.unwrap_or_default())
                 .split_whitespace()
                 .flat_map(|word| inside(&space, word)),
         );
@@ -221,7 +222,7 @@ mod tests {
             title,
             ids: ids.to_vec(),
             others: Vec::new(),
-            prose: "",
+            prose: None,
         }
     }
 

@@ -127,7 +127,7 @@ impl Query {
         if by_name == Some(Rank::WordPrefix) || !text.has_more() {
             return by_name.map(named);
         }
-        let (others, prose) = (text.others(), fold(text.prose));
+        let (others, prose) = (text.others(), fold(text.prose.unwrap_or_default()));
         words.extend(others.iter().flat_map(|other| other.split_whitespace()));
         let prose: Vec<&str> = prose.split_whitespace().collect();
         self.rank(&words, &prose).map(|rank| Fit {
@@ -264,7 +264,7 @@ mod tests {
             title,
             ids: vec!["c-17", "ann@mill.example"],
             others: vec!["Est. 1871"],
-            prose: "Sourdough and rolls.\nOpen on Sundays",
+            prose: Some("Sourdough and rolls.\nOpen on Sundays"),
         };
         Query::new(Uid::NIL, typed)?.fit(&text)
     }

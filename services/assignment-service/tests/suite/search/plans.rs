@@ -1,13 +1,15 @@
-//! What the databases read for each list and search.
+//! What the databases read for each list and search, and what of very many is found.
 
-use crate::World;
+use crate::{World, titled};
 use assignment_service::store::agent::{Query as Asked, SEARCH, TITLE, listed, searched};
 use clientele_api::Uid;
+use clientele_api::assignment::SearchAgentsRequest;
 use clientele_api::assignment::agent::State;
 use clientele_store::search::{Keys, MOST, Query, Text};
-use clientele_testkit::Engine;
+use clientele_testkit::{Engine, on_both_engines};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait, Statement};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What is told of an agent, one of a thousand: two words of three hundred, every second with `common` between them.
 fn told(at: usize) -> [String; 3] {
@@ -53,7 +55,7 @@ async fn crowd(world: &World, connection: &DatabaseConnection, size: usize) {
                 title: &title,
                 ids: Vec::new(),
                 others: vec![&tag],
-                prose: &description,
+                prose: Some(&description),
             };
             format!(
                 "('{title}', '{description}', '[\"{tag}\"]', '{}')",
@@ -86,6 +88,51 @@ async fn crowd(world: &World, connection: &DatabaseConnection, size: usize) {
     if backend == DbBackend::Postgres {
         connection.execute_unprepared(&SEARCH.add_index(backend)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn of_very_many_that_fit_the_best_are_found() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let connection = world.connection().await;
+        crowd(&world, &connection, 5000).await;
+        for (id, title) in [
+            ("word", "Zebra speaks"),
+            ("prefix", "Speaks"),
+            ("of", "Tells of zebras"),
+            ("speaks", "Z"),
+        ] {
+            world.create(id, titled(title)).await.unwrap();
+        }
+        // Every description has these words.
+        let page = world.search(super::typed("speaks")).await.unwrap();
+        assert_eq!(super::ids(&page.agents)[..3], ["speaks", "prefix", "word"]);
+        assert!(page.truncated);
+        assert_eq!(
+            super::ids(&world.search(super::typed("of")).await.unwrap().agents)[0],
+            "of"
+        );
+        let all = world.finds("speaks").await;
+        let once: BTreeSet<&String> = all.iter().collect();
+        assert_eq!((all.len(), once.len()), (MOST, MOST));
+        // Filters are met by all that are looked at.
+        let request = SearchAgentsRequest {
+            filter: r#"tag = "tag-17""#.into(),
+            assigned_nowhere: true,
+            page_size: 500,
+            ..super::typed("speaks")
+        };
+        let page = world.search(request).await.unwrap();
+        assert!(!page.truncated && !page.agents.is_empty());
+        assert!(page.agents.iter().all(|agent| agent.tags == ["tag-17"]));
+        let met = page.agents.len() as i64;
+        let sql = "SELECT count(*) FROM agents WHERE workspace_id = 'acme' AND CAST(tags AS text) LIKE '%\"tag-17\"%'
+            AND uid NOT IN (SELECT agent_uid FROM assignments)";
+        let counted = Statement::from_string(connection.get_database_backend(), sql);
+        let counted = connection.query_one_raw(counted).await.unwrap().unwrap();
+        assert_eq!(counted.try_get_by_index::<i64>(0).unwrap(), met);
+    })
+    .await;
 }
 
 /// Each filter alone, all together, and none.
