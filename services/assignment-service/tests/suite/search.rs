@@ -484,6 +484,8 @@ async fn other_workspaces_agents_are_not_found() {
         world.connection().await.execute_unprepared(alike).await.unwrap();
         for query in ["", "bakery", "bak", "b", "bakrey"] {
             assert_eq!(world.finds(query).await, ["mine"], "{query}");
+            let page = world.search(typed(query)).await.unwrap();
+            assert_eq!(facets(&page)[0], [("DRAFT".to_owned(), 1)], "{query}");
         }
     })
     .await;
