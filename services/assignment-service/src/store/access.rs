@@ -2,7 +2,7 @@
 
 use super::{agent, assignment, member_scope};
 use crate::domain::access::{Facts, MemberFacts};
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::name::OrganizationRef;
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Result, Uid};
 use clientele_service::scope::Scope;
@@ -106,7 +106,7 @@ impl Access {
         // Without a member there is nothing more to depend on.
         let depends_on = [organization.uid, agent, member.unwrap_or(agent)];
         let load = async || {
-            let row = self.reader.one_of::<Row>(select(&organization.workspace, key)).await?;
+            let row = self.reader.one_of::<Row>(select(organization, agent, member)).await?;
             row.try_map(|row| row.map(|row| row.facts(organization, key)).transpose())
         };
         self.memory.get(key, &depends_on, scope.min_revision(), load).await
@@ -146,17 +146,19 @@ impl Row {
     }
 }
 
-fn select(workspace: &WorkspaceRef, key: Key) -> SelectStatement {
+/// Reads everything that decides whether the organization, or this user as its member, may use the agent.
+pub fn select(organization: &OrganizationRef, agent: Uid, member: Option<Uid>) -> SelectStatement {
+    let (workspace, uid) = (organization.workspace.uid.0, organization.uid.0);
     let organization = Cond::all()
-        .add(organizations::Column::Uid.eq(key.organization.0))
+        .add(organizations::Column::Uid.eq(uid))
         .add(organizations::Column::Id.is_not_null());
     let assigned = Cond::all()
-        .add(assignment::Column::OrganizationUid.eq(key.organization.0))
-        .add(assignment::Column::AgentUid.eq(key.agent.0))
+        .add(assignment::Column::OrganizationUid.eq(uid))
+        .add(assignment::Column::AgentUid.eq(agent.0))
         .add(assignment::Column::Removed.eq(false));
-    let user = key.member.unwrap_or(Uid::NIL).0;
+    let user = member.unwrap_or(Uid::NIL).0;
     let member = Cond::all()
-        .add(members::Column::OrganizationUid.eq(key.organization.0))
+        .add(members::Column::OrganizationUid.eq(uid))
         .add(members::Column::UserUid.eq(user))
         .add(members::Column::Id.is_not_null());
     let user = Cond::all()
@@ -179,8 +181,8 @@ fn select(workspace: &WorkspaceRef, key: Key) -> SelectStatement {
         .join(JoinType::LeftJoin, members::Entity, member)
         .join(JoinType::LeftJoin, users::Entity, user)
         .join(JoinType::LeftJoin, member_scope::Entity, member_scope::of_member())
-        .and_where(agent::Column::WorkspaceUid.eq(workspace.uid.0))
-        .and_where(agent::Column::Uid.eq(key.agent.0))
+        .and_where(agent::Column::WorkspaceUid.eq(workspace))
+        .and_where(agent::Column::Uid.eq(agent.0))
         .order_by(members::Column::Uid.as_column_ref(), Order::Desc)
         .limit(1);
     select

@@ -17,7 +17,7 @@ use clientele_store::tx::Tx;
 use clientele_store::{Answer, Constraint, Reader};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{CaseStatement, ExprTrait, IntoCondition, LockType};
-use sea_orm::{FromQueryResult, IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{FromQueryResult, IntoActiveModel, JoinType, QueryOrder, QuerySelect, QueryTrait, SelectTwo};
 use std::cmp::max;
 
 /// An assignment.
@@ -143,16 +143,8 @@ pub fn reposition(tx: &Tx, scope: &Scope<OrganizationRef>, after: &[Assignment])
 }
 
 /// How many organizations are assigned the agent. Those that are purged are no more, whatever is still there of them.
-pub async fn count_of_agent(tx: &Tx, scope: &Scope<WorkspaceRef>, agent: &Agent) -> Result<u64> {
-    let organization = Entity::belongs_to(organizations::Entity)
-        .from(Column::OrganizationUid)
-        .to(organizations::Column::Uid);
-    let select = Entity::present()
-        .join(JoinType::InnerJoin, organization.into())
-        .filter(Column::WorkspaceUid.eq(scope.workspace().uid.0))
-        .filter(Column::AgentUid.eq(agent.uid.0))
-        .filter(organizations::Column::Id.is_not_null());
-    select.count(tx).await.map_err(db_error)
+pub async fn count_of_agent(tx: &Tx, _scope: &Scope<WorkspaceRef>, agent: &Agent) -> Result<u64> {
+    of_agent(agent.uid).count(tx).await.map_err(db_error)
 }
 
 /// The agents of the workspace with these ids and, of those that ever were assigned to the organization, their assignments there. The
@@ -163,6 +155,14 @@ pub async fn find(
     organization: &OrganizationRef,
     agent_ids: &[&str],
 ) -> Result<Vec<(Agent, Option<Assignment>)>> {
+    let rows = found(organization, agent_ids).all(tx).await.map_err(db_error)?;
+    let pair =
+        |(agent, assignment): (agent::Model, Option<Model>)| Ok((agent.try_into()?, assignment.map(Assignment::from)));
+    rows.into_iter().map(pair).collect()
+}
+
+/// Reads what [`find`] finds.
+pub fn found(organization: &OrganizationRef, agent_ids: &[&str]) -> SelectTwo<agent::Entity, Entity> {
     let uid = organization.uid.0;
     let assigned = agent::Entity::belongs_to(Entity)
         .from(agent::Column::Uid)
@@ -170,37 +170,44 @@ pub async fn find(
         .on_condition(move |_, _| Column::OrganizationUid.eq(uid).into_condition());
     let mut select = agent::by_ids(&organization.workspace, agent_ids)
         .join(JoinType::LeftJoin, assigned.into())
-        .order_by_asc(agent::Column::Id) // as whoever changes several locks them
+        // As whoever changes several locks them, and as the index has them: by uid, SQLite would read all agents of the workspace.
+        .order_by_asc(agent::Column::Id)
         .select_also(Entity);
     QueryTrait::query(&mut select).lock_with_tables(LockType::Share, [agent::Entity]);
-    let rows = select.all(tx).await.map_err(db_error)?;
-    let pair =
-        |(agent, assignment): (agent::Model, Option<Model>)| Ok((agent.try_into()?, assignment.map(Assignment::from)));
-    rows.into_iter().map(pair).collect()
+    select
 }
 
 /// All assignments of the scope's organization with these agents' ids.
 pub async fn read_all(tx: &Tx, scope: &Scope<OrganizationRef>, agent_ids: &[&str]) -> Result<Vec<Assignment>> {
-    let select = present(scope).filter(Column::AgentId.is_in(agent_ids.iter().copied()));
-    let rows = select.all(tx).await.map_err(db_error)?;
-    Ok(rows.into_iter().map(Assignment::from).collect())
+    let rows = of_agents(scope.organization().uid, agent_ids).all(tx).await;
+    Ok(rows.map_err(db_error)?.into_iter().map(Assignment::from).collect())
+}
+
+/// Reads what [`read_all`] reads.
+pub fn of_agents(organization: Uid, agent_ids: &[&str]) -> Select<Entity> {
+    present(organization).filter(Column::AgentId.is_in(agent_ids.iter().copied()))
 }
 
 /// The places of an organization; where `others` are given, of all but those.
 pub async fn places(tx: &Tx, _scope: &Scope<OrganizationRef>, organization: Uid, others: &[Uid]) -> Result<Places> {
-    let mut select = Entity::present()
+    let select = counted(organization, others).into_model::<Places>();
+    let places = select.one(tx).await.map_err(db_error)?;
+    places.ok_or_else(|| Error::internal("an aggregate has no row"))
+}
+
+/// Reads what [`places`] tells.
+pub fn counted(organization: Uid, others: &[Uid]) -> Select<Entity> {
+    let mut select = present(organization)
         .select_only()
         .expr_as(Column::Uid.count(), "used")
         .expr_as(Column::Position.min(), "first")
         .expr_as(Column::Position.max(), "last")
         .expr_as(Column::AssignTime.max(), "assigned_time")
-        .expr_as(Expr::from(member_scope::latest(organization)), "scopes_time")
-        .filter(Column::OrganizationUid.eq(organization.0));
+        .expr_as(Expr::from(member_scope::latest(organization)), "scopes_time");
     if !others.is_empty() {
         select = select.filter(Column::Uid.is_not_in(others.iter().map(|uid| uid.0)));
     }
-    let places = select.into_model::<Places>().one(tx).await.map_err(db_error)?;
-    places.ok_or_else(|| Error::internal("an aggregate has no row"))
+    select
 }
 
 /// At most `limit` assignments of the scope's organization behind one, by position; only of these agents, if they are given.
@@ -211,7 +218,13 @@ pub async fn list(
     after: Option<&After>,
     limit: u64,
 ) -> Result<Answer<Vec<Assignment>>> {
-    let mut select = present(scope)
+    let rows = reader.all(listed(scope.organization().uid, held, after, limit)).await?;
+    Ok(rows.map(|rows| rows.into_iter().map(Assignment::from).collect()))
+}
+
+/// Reads what [`list`] lists.
+pub fn listed(organization: Uid, held: Option<&MemberScope>, after: Option<&After>, limit: u64) -> Select<Entity> {
+    let mut select = present(organization)
         .order_by_asc(Column::Position)
         .order_by_asc(Column::Uid)
         .limit(limit);
@@ -222,8 +235,7 @@ pub async fn list(
     if let Some(Agents::Listed(listed)) = held {
         select = select.filter(Column::AgentUid.is_in(listed.iter().map(|agent| agent.uid.0)));
     }
-    let rows = reader.all(select).await?;
-    Ok(rows.map(|rows| rows.into_iter().map(Assignment::from).collect()))
+    select
 }
 
 /// At most `limit` assignments of the agent with this id, to whatever organization, behind the one with a uid. An organization that was
@@ -235,29 +247,35 @@ pub async fn list_of_agent(
     after: Option<Uid>,
     limit: u64,
 ) -> Result<Answer<Vec<Assignment>>> {
-    let workspace = scope.workspace();
-    let agent = agent::uid(reader, workspace, agent_id).await?;
-    let known = organizations::Entity::find()
-        .select_only()
-        .expr(Expr::val(1))
-        .filter(Expr::col(organizations::Column::Uid.as_column_ref()).equals(Column::OrganizationUid.as_column_ref()))
-        .filter(organizations::Column::Id.is_not_null());
-    let mut select = Entity::present()
-        .filter(Column::WorkspaceUid.eq(workspace.uid.0))
-        .filter(Column::AgentUid.eq(agent.0))
-        .filter(Expr::exists(known.into_query()))
-        .order_by_asc(Column::Uid)
-        .limit(limit);
-    if let Some(after) = after {
-        select = select.filter(Column::Uid.gt(after.0));
-    }
-    let rows = reader.all(select).await?;
+    let agent = agent::uid(reader, scope.workspace(), agent_id).await?;
+    let rows = reader.all(listed_of_agent(agent, after, limit)).await?;
     Ok(rows.map(|rows| rows.into_iter().map(Assignment::from).collect()))
 }
 
+/// Reads what [`list_of_agent`] lists.
+pub fn listed_of_agent(agent: Uid, after: Option<Uid>, limit: u64) -> Select<Entity> {
+    let mut select = of_agent(agent).order_by_asc(Column::Uid).limit(limit);
+    if let Some(after) = after {
+        select = select.filter(Column::Uid.gt(after.0));
+    }
+    select
+}
+
+/// The assignments of an agent, which was found in its workspace: to ask for that once more, PostgreSQL might read all of the workspace's.
+/// Each organization is looked for by itself: as EXISTS, it might read all of them instead.
+pub fn of_agent(agent: Uid) -> Select<Entity> {
+    let known = organizations::Entity::find()
+        .select_only()
+        .column(organizations::Column::Id)
+        .filter(Expr::col(organizations::Column::Uid.as_column_ref()).equals(Column::OrganizationUid.as_column_ref()));
+    Entity::present()
+        .filter(Column::AgentUid.eq(agent.0))
+        .filter(Expr::from(known.into_query()).is_not_null())
+}
+
 /// Those of the organization that were not taken away.
-pub(super) fn present(scope: &Scope<OrganizationRef>) -> Select<Entity> {
-    Entity::present().filter(Column::OrganizationUid.eq(scope.organization().uid.0))
+fn present(organization: Uid) -> Select<Entity> {
+    Entity::present().filter(Column::OrganizationUid.eq(organization.0))
 }
 
 impl Resources for Entity {
@@ -266,7 +284,8 @@ impl Resources for Entity {
     const ORGANIZATION: Option<Column> = Some(Column::OrganizationUid);
 
     fn present() -> Select<Self> {
-        Self::find().filter(Column::Removed.eq(false))
+        // As the index of agents has it.
+        Self::find().filter(Column::Removed.into_expr().not())
     }
 
     fn describe(row: Model) -> Result<Snapshot> {

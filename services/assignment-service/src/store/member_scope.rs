@@ -150,7 +150,8 @@ pub(super) fn latest(organization: Uid) -> SelectStatement {
         .into_query()
 }
 
-fn select(organization: &OrganizationRef, user: Uid) -> SelectStatement {
+/// Reads a member and its scope.
+pub fn select(organization: &OrganizationRef, user: Uid) -> SelectStatement {
     let mut select = Query::select();
     select
         .expr_as(members::Column::Uid.into_expr(), "member_uid")
@@ -177,19 +178,22 @@ struct Held {
     agent_uid: Uuid,
 }
 
-/// Those of its list that have been assigned all the time since it was set. None: it has no list.
+/// None: it has no list.
 fn select_held(row: &Row) -> Option<SelectStatement> {
-    let scope = row
-        .scope
-        .as_ref()
-        .filter(|scope| !scope.all_agents && !scope.agents.0.is_empty())?;
-    let select = assignment::Entity::present()
+    let scope = row.scope.as_ref();
+    let listing = scope.filter(|scope| !scope.all_agents && !scope.agents.0.is_empty());
+    listing.map(held)
+}
+
+/// Reads which of its list have been assigned all the time since it was set.
+pub fn held(scope: &Model) -> SelectStatement {
+    assignment::Entity::present()
         .select_only()
         .column(assignment::Column::AgentUid)
         .filter(assignment::Column::OrganizationUid.eq(scope.organization_uid))
         .filter(assignment::Column::AgentUid.is_in(scope.agents.0.iter().map(|(uid, _)| *uid)))
-        .filter(assignment::Column::AssignTime.lte(scope.update_time));
-    Some(select.into_query())
+        .filter(assignment::Column::AssignTime.lte(scope.update_time))
+        .into_query()
 }
 
 impl Row {

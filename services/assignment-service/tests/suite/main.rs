@@ -17,6 +17,7 @@ mod limits;
 mod linear;
 mod member_scopes;
 mod model;
+mod plans;
 mod search;
 mod walks;
 
