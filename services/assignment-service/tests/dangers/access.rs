@@ -136,7 +136,6 @@ const CHANGES: [(&str, &str); 6] = [
     ("AssignAgent", MAY),
 ];
 
-#[expect(clippy::print_stdout, reason = "a figure that whoever looks at the output may want")]
 fn show(what: &str, mut lags: Vec<Duration>) {
     lags.sort();
     let at = |percent: usize| lags[(lags.len() - 1) * percent / 100];

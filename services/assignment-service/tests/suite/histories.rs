@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 use tonic_types::StatusExt as _;
 
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 40;
 const CALLERS: usize = 5;
 /// How many calls each of them makes, one after the other.
 const CALLS: usize = 4;
