@@ -6,6 +6,7 @@ mod collector;
 mod cpu;
 mod creates;
 mod gets;
+mod imports;
 mod load;
 mod passwords;
 mod permissions;
@@ -67,6 +68,8 @@ enum Rows {
     CreatePostgres,
     /// CreateOrganization on SQLite, beside one transaction per commit.
     CreateSqlite,
+    /// ImportAgents on PostgreSQL, beside INSERT … SELECT.
+    Import,
     /// How long a change takes to arrive on a stream.
     Watch,
 }
@@ -121,6 +124,7 @@ impl Bench {
             Rows::SearchAgents => searches::measure_agents(self, table).await,
             Rows::CreatePostgres => creates::measure_postgres(self, table).await,
             Rows::CreateSqlite => creates::measure_sqlite(self, table).await,
+            Rows::Import => imports::measure(self, table).await,
             Rows::Watch => {
                 watch::measure(self, Engine::Postgres(&self.postgres), table).await?;
                 watch::measure(self, Engine::Sqlite, table).await

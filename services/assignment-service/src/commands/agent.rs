@@ -239,6 +239,7 @@ pub async fn delete(app: &App, scope: Scope<WorkspaceRef>, request: api::DeleteA
         agent.check_etag(&request.etag)?;
         agent.require_unassigned(store::assignment::count_of_agent(tx, &scope, &agent).await?)?;
         store::agent::delete(tx, &scope, &agent);
+        store::leftovers::note_deleted(tx, &agent);
         let change = Change::removed(&api::Agent::from(&agent), agent.version + 1);
         Ok(Recorded::change((), change))
     };

@@ -4,6 +4,7 @@ pub mod access;
 pub mod agent;
 pub mod assignment;
 pub mod import;
+pub mod leftovers;
 pub mod member_scope;
 
 use crate::store::access::Access;

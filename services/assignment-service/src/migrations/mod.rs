@@ -3,6 +3,7 @@
 mod m20261124_000003_create_assignments;
 mod m20261128_000015_search_agents;
 mod m20261128_000016_create_member_scopes;
+mod m20261128_000017_create_leftovers;
 
 use clientele_store::follow::signing_keys::CreateSigningKeys;
 use clientele_store::follow::{CreatePeopleProjections, CreateProjections};
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreatePeopleProjections),
             Box::new(m20261128_000015_search_agents::Step),
             Box::new(m20261128_000016_create_member_scopes::Step),
+            Box::new(m20261128_000017_create_leftovers::Step),
         ]
     }
 }

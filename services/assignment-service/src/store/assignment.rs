@@ -223,7 +223,7 @@ pub async fn list(
 }
 
 /// Reads what [`list`] lists.
-pub fn listed(organization: Uid, held: Option<&MemberScope>, after: Option<&After>, limit: u64) -> Select<Entity> {
+pub fn listed(organization: Uid, held: Option<&Agents>, after: Option<&After>, limit: u64) -> Select<Entity> {
     let mut select = present(organization)
         .order_by_asc(Column::Position)
         .order_by_asc(Column::Uid)

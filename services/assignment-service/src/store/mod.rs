@@ -3,5 +3,6 @@
 pub mod access;
 pub mod agent;
 pub mod assignment;
+pub mod leftovers;
 pub mod member_scope;
 pub mod organization;

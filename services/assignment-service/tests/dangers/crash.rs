@@ -94,7 +94,7 @@ async fn a_follower_that_dies_at_every_commit_knows_what_it_was_told(engine: Eng
     let idle = world.serve("");
     let done = "SELECT count(*) AS answer FROM jobs WHERE last_run > 0";
     until(PATIENCE, "the jobs are done", async || {
-        world.ask::<i64>(done).await == [1]
+        world.ask::<i64>(done).await == [2]
     })
     .await;
     until(PATIENCE, "that nothing happened is heard", async || world.heard().await).await;

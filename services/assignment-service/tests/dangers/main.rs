@@ -5,6 +5,7 @@
 mod access;
 mod crash;
 mod frozen;
+mod import;
 mod replicas;
 
 use assignment_service::AssignmentService;

@@ -3,8 +3,7 @@
 use crate::member_scopes::{all, listing};
 use crate::{ACME, BAKERY, World, agent_name, coded, fields, refused, titled};
 use clientele_api::assignment::agent::State as AgentState;
-use clientele_api::assignment::{Agent, BatchCheckAccessRequest, CheckAccessRequest, DenialReason};
-use clientele_api::assignment::{Agent, CheckAccessRequest, DeleteAgentRequest, DenialReason};
+use clientele_api::assignment::{Agent, BatchCheckAccessRequest, CheckAccessRequest, DeleteAgentRequest, DenialReason};
 use clientele_api::org::organization::State;
 use clientele_api::org::{member, user};
 use clientele_testkit::{ClientUser, on_both_engines};

@@ -21,7 +21,7 @@ impl World {
         self.feed.tell(&self.acme.to_string(), change);
     }
 
-    fn purge(&self, organization: &Organization) {
+    pub(crate) fn purge(&self, organization: &Organization) {
         let change = Change {
             kind: ChangeKind::Purged.into(),
             ..Change::removed(organization, organization.version + 1)

@@ -13,6 +13,7 @@ mod following;
 mod histories;
 mod imports;
 mod journal;
+mod leftovers;
 mod limits;
 mod linear;
 mod member_scopes;

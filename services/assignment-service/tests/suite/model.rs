@@ -291,9 +291,9 @@ impl Model {
                 } else {
                     self.agents.remove(agent);
                     // Whoever has this id later is another one.
-                    self.places
-                        .iter_mut()
-                        .for_each(|place| drop(place.assigned.remove(agent)));
+                    for place in &mut self.places {
+                        place.assigned.remove(agent);
+                    }
                 }
             }
             Op::Assign(at, agent) => self.add(*at, &[*agent], None, &mut why),

@@ -153,8 +153,8 @@ fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
         let listed = |held| assignment::listed(organization.uid, held, after, 51).build(backend);
         case("ListAssignments", listed(None), by_position, 60);
         let either: &[&str] = &["assignments_by_position", "assignments_agent"];
-        case("ListAssignments of few", listed(Some(&few)), either, all);
-        case("ListAssignments of many", listed(Some(&many)), either, all);
+        case("ListAssignments of few", listed(Some(&few.agents)), either, all);
+        case("ListAssignments of many", listed(Some(&many.agents)), either, all);
     }
     let by_agent: &[&str] = &["assignments_by_agent"];
     for after in [None, Some(uid(ASSIGNMENT, 100_000))] {
