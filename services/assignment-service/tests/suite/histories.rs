@@ -4,14 +4,15 @@ use crate::linear::explain;
 use crate::{ACME, World, agent_name, service};
 use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
 use clientele_api::assignment::{
-    AssignAgentRequest, Assignment, BatchAssignAgentsRequest, CheckAccessRequest, ListAgentOrganizationsRequest,
-    ListAssignmentsRequest, MoveAssignmentRequest, UnassignAgentRequest,
+    AssignAgentRequest, Assignment, BatchAssignAgentsRequest, CheckAccessRequest, GetMemberScopeRequest,
+    ListAgentOrganizationsRequest, ListAssignmentsRequest, MemberScope, MoveAssignmentRequest, SetMemberScopeRequest,
+    UnassignAgentRequest,
 };
 use clientele_store::Revision;
-use clientele_testkit::{Caller, Engine, Running, reason, seed};
+use clientele_testkit::{Caller, ClientUser, Engine, Running, reason, seed};
 use futures::future::join_all;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
+use rand::seq::SliceRandom as _;
 use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tonic::transport::Channel;
@@ -35,19 +36,26 @@ enum Ask {
     List(usize),
     Where(usize),
     Check(usize, usize),
+    /// What the organization's member may use: of these all, or all (None).
+    Give(usize, Option<Vec<usize>>),
+    Held(usize),
+    CheckMember(usize, usize),
 }
 
 impl Ask {
     fn draw(random: &mut StdRng) -> Self {
         let organization = random.random_range(0..LIMITS.len());
         let agent = random.random_range(0..AGENTS);
-        match random.random_range(0..14) {
+        let some = |random: &mut StdRng, least: usize| -> Vec<usize> {
+            let size = random.random_range(least..=AGENTS);
+            let mut some: Vec<usize> = (0..AGENTS).collect();
+            some.shuffle(random);
+            some.truncate(size);
+            some
+        };
+        match random.random_range(0..20) {
             0..3 => Self::Assign(organization, agent),
-            3 => {
-                let agents: Vec<usize> = (0..AGENTS).collect();
-                let size = random.random_range(1..=AGENTS);
-                Self::Batch(organization, agents.choose_multiple(random, size).copied().collect())
-            }
+            3 => Self::Batch(organization, some(random, 1)),
             4..7 => {
                 let other = organization + random.random_range(1..LIMITS.len());
                 Self::Move(organization, agent, other % LIMITS.len())
@@ -55,12 +63,24 @@ impl Ask {
             7..9 => Self::Unassign(organization, agent),
             9..11 => Self::List(organization),
             11 => Self::Where(agent),
-            _ => Self::Check(organization, agent),
+            12..14 => Self::Check(organization, agent),
+            14 => Self::Give(organization, None),
+            15..17 => {
+                let mut listed = some(random, 0);
+                listed.sort_unstable();
+                Self::Give(organization, Some(listed))
+            }
+            17 => Self::Held(organization),
+            _ => Self::CheckMember(organization, agent),
         }
     }
 
     fn writes(&self) -> bool {
-        !matches!(self, Self::List(_) | Self::Where(_) | Self::Check(..))
+        !self.is_check() && !matches!(self, Self::List(_) | Self::Where(_) | Self::Held(_))
+    }
+
+    fn is_check(&self) -> bool {
+        matches!(self, Self::Check(..) | Self::CheckMember(..))
     }
 }
 
@@ -72,6 +92,8 @@ enum Answer {
     Seen(Vec<Seen>),
     Done,
     Allowed(bool),
+    /// How often it was set, and what it holds if not all.
+    Scope(i64, Option<Vec<usize>>),
     /// The reason, and the number that is used where a limit is reached.
     Refused(String, Option<i64>),
 }
@@ -84,11 +106,20 @@ struct Known {
     present: bool,
 }
 
-/// What the organizations are assigned.
-type State = [[Option<Known>; AGENTS]; LIMITS.len()];
+/// An organization: what it is assigned, and what its member may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Organization {
+    assigned: [Option<Known>; AGENTS],
+    /// How often it was set.
+    scope: i64,
+    /// None: all.
+    listed: Option<[bool; AGENTS]>,
+}
+
+type State = [Organization; LIMITS.len()];
 
 fn present(state: &State, organization: usize) -> impl Iterator<Item = Seen> {
-    let all = state[organization].iter().enumerate();
+    let all = state[organization].assigned.iter().enumerate();
     all.filter_map(|(agent, known)| {
         let known = known.filter(|known| known.present)?;
         Some((agent, known.version, known.position))
@@ -126,15 +157,42 @@ fn make(state: &mut State, ask: &Ask) -> Answer {
                 (0..LIMITS.len()).filter_map(|at| there(at).map(|(_, version, position)| (at, version, position)));
             Answer::Seen(there.collect())
         }
+        Ask::Give(organization, listed) => {
+            let mut given = listed.as_ref().map(|_| [false; AGENTS]);
+            for agent in listed.iter().flatten() {
+                if !present(state, *organization).any(|(one, ..)| one == *agent) {
+                    return Answer::Refused("AGENT_NOT_ASSIGNED".into(), None);
+                }
+                given.as_mut().unwrap()[*agent] = true;
+            }
+            let one = &mut state[*organization];
+            if one.scope == 0 || one.listed != given {
+                one.scope += 1;
+                one.listed = given;
+            }
+            held(one)
+        }
+        Ask::Held(organization) => held(&state[*organization]),
+        Ask::CheckMember(organization, agent) => {
+            let listed = state[*organization].listed.is_none_or(|listed| listed[*agent]);
+            Answer::Allowed(listed && present(state, *organization).any(|(one, ..)| one == *agent))
+        }
         Ask::Check(organization, agent) => {
             Answer::Allowed(present(state, *organization).any(|(one, ..)| one == *agent))
         }
     }
 }
 
+fn held(one: &Organization) -> Answer {
+    let listed = one
+        .listed
+        .map(|listed| (0..AGENTS).filter(|agent| listed[*agent]).collect());
+    Answer::Scope(one.scope, listed)
+}
+
 fn add(state: &mut State, organization: usize, agents: &[usize]) -> Answer {
     let used = present(state, organization).count();
-    let is_there = |agent: &usize| state[organization][*agent].is_some_and(|known| known.present);
+    let is_there = |agent: &usize| state[organization].assigned[*agent].is_some_and(|known| known.present);
     let more = agents.iter().filter(|agent| !is_there(agent)).count();
     if more > 0 && LIMITS[organization].is_some_and(|limit| used + more > limit as usize) {
         return Answer::Refused("LIMIT_REACHED".into(), Some(used as i64));
@@ -144,7 +202,7 @@ fn add(state: &mut State, organization: usize, agents: &[usize]) -> Answer {
         .max()
         .unwrap_or(0);
     let place = |agent: &usize| {
-        let known = &mut state[organization][*agent];
+        let known = &mut state[organization].assigned[*agent];
         if known.is_none_or(|known| !known.present) {
             last += 1;
             *known = Some(Known {
@@ -159,10 +217,14 @@ fn add(state: &mut State, organization: usize, agents: &[usize]) -> Answer {
 }
 
 fn remove(state: &mut State, organization: usize, agent: usize) -> Answer {
-    match &mut state[organization][agent] {
+    let one = &mut state[organization];
+    match &mut one.assigned[agent] {
         Some(known) if known.present => {
             known.present = false;
             known.version += 1;
+            one.listed = one
+                .listed
+                .map(|listed| std::array::from_fn(|at| listed[at] && at != agent));
             Answer::Done
         }
         _ => not_found(),
@@ -188,7 +250,7 @@ impl Made {
             return false;
         }
         let known = self.ask.writes() && self.replica == other.replica;
-        !matches!(other.ask, Ask::Check(..)) || self.caller == other.caller || known
+        !other.ask.is_check() || self.caller == other.caller || known
     }
 }
 
@@ -203,6 +265,8 @@ fn moment() -> u64 {
 struct Session {
     number: usize,
     round: usize,
+    /// The member of each organization.
+    members: Vec<ClientUser>,
     caller: Caller,
     seen: Revision,
 }
@@ -287,16 +351,40 @@ impl Session {
                 there.sort();
                 Answer::Seen(there)
             }
-            Ask::Check(at, one) => {
+            Ask::Give(at, listed) => {
+                let scope = MemberScope {
+                    name: self.scope(*at),
+                    all_agents: Some(listed.is_none()),
+                    agents: listed.iter().flatten().map(agent).collect(),
+                    ..Default::default()
+                };
+                let request = SetMemberScopeRequest {
+                    member_scope: Some(scope),
+                    ..Default::default()
+                };
+                let answer = service.set_member_scope(caller.request(request)).await?;
+                scope_seen(&self.see(answer))
+            }
+            Ask::Held(at) => {
+                let request = GetMemberScopeRequest { name: self.scope(*at) };
+                let answer = service.get_member_scope(caller.request(request)).await?;
+                scope_seen(&self.see(answer))
+            }
+            Ask::Check(at, one) | Ask::CheckMember(at, one) => {
+                let member = matches!(ask, Ask::CheckMember(..)).then(|| self.members[*at].member.name.clone());
                 let request = CheckAccessRequest {
                     organization: organization(at),
                     agent: agent(one),
-                    ..Default::default()
+                    member: member.unwrap_or_default(),
                 };
                 let answer = service.check_access(caller.request(request)).await?;
                 Answer::Allowed(self.see(answer).allowed)
             }
         })
+    }
+
+    fn scope(&self, at: usize) -> String {
+        self.members[at].member.name.replace("/members/", "/memberScopes/")
     }
 
     fn see<T>(&mut self, answer: Response<T>) -> T {
@@ -315,6 +403,11 @@ fn seen(assignments: &[Assignment]) -> Answer {
     Answer::Seen(assignments.iter().map(seen).collect())
 }
 
+fn scope_seen(scope: &MemberScope) -> Answer {
+    let listed = scope.agents.iter().map(|agent| number(agent)).collect();
+    Answer::Scope(scope.version, (!scope.all_agents()).then_some(listed))
+}
+
 fn where_seen(one: &Assignment) -> Seen {
     (
         number(one.name.split("/assignments/").next().unwrap()),
@@ -329,33 +422,34 @@ fn refusal(status: &Status) -> Answer {
 }
 
 /// What was called and answered in one round, in the order in which the calls began.
-async fn play(world: &World, replicas: &[Channel], round: usize, random: &mut StdRng) -> Vec<Made> {
+async fn play(
+    world: &World,
+    members: &[ClientUser],
+    replicas: &[Channel],
+    random: &mut StdRng,
+    round: usize,
+) -> Vec<Made> {
     for at in 0..AGENTS {
         world.create_agent(&format!("a{round}-{at}")).await;
     }
-    let mut known = Revision::parse(&world.feed.revision()).unwrap();
     let session = |number| Session {
         number,
         round,
+        members: members.to_vec(),
         caller: world.admin.clone(),
-        seen: known.clone(),
+        seen: Revision::parse(&world.feed.revision()).unwrap(),
     };
-    let mut first = session(CALLERS);
-    let mut made = Vec::new();
+    let mut last = session(CALLERS);
     // So that all of it is remembered.
     for (replica, channel) in replicas.iter().enumerate() {
         for (at, agent) in (0..LIMITS.len()).flat_map(|at| (0..AGENTS).map(move |agent| (at, agent))) {
-            made.push(first.call(replica, channel, Ask::Check(at, agent)).await);
+            for ask in [Ask::Check(at, agent), Ask::CheckMember(at, agent)] {
+                assert_eq!(last.call(replica, channel, ask).await.answer, Answer::Allowed(false));
+            }
         }
     }
-    known.merge(&first.seen);
     let calls = async |number: usize, mut random: StdRng| {
-        let mut session = Session {
-            number,
-            round,
-            caller: world.admin.clone(),
-            seen: known.clone(),
-        };
+        let mut session = session(number);
         let mut made = Vec::new();
         for _ in 0..CALLS {
             let replica = random.random_range(0..replicas.len());
@@ -364,9 +458,11 @@ async fn play(world: &World, replicas: &[Channel], round: usize, random: &mut St
         made
     };
     let calls = (0..CALLERS).map(|number| calls(number, StdRng::seed_from_u64(random.random())));
-    made.extend(join_all(calls).await.into_iter().flatten());
+    let mut made: Vec<Made> = join_all(calls).await.into_iter().flatten().collect();
     for at in 0..LIMITS.len() {
-        made.push(first.call(0, &replicas[0], Ask::List(at)).await);
+        for ask in [Ask::List(at), Ask::Held(at)] {
+            made.push(last.call(0, &replicas[0], ask).await);
+        }
     }
     made.sort_by_key(|call| call.began);
     made
@@ -395,12 +491,17 @@ fn check(made: &[Made]) {
 async fn histories(engine: Engine, replicas: usize) {
     let mut random = seed();
     let world = World::start(engine).await;
-    for (round, (at, limit)) in (0..ROUNDS).flat_map(|round| LIMITS.iter().enumerate().map(move |of| (round, of))) {
-        let name = format!("{ACME}/organizations/o{round}-{at}");
-        let organization = world.feed.create_organization(world.acme, &name);
-        world.feed.update(world.acme, &organization, |it| {
-            it.limits.as_mut().unwrap().max_agents = *limit;
-        });
+    let mut members = Vec::new();
+    for round in 0..ROUNDS {
+        let member = |(at, limit): (usize, &Option<i32>)| {
+            let name = format!("{ACME}/organizations/o{round}-{at}");
+            let organization = world.feed.create_organization(world.acme, &name);
+            let organization = world.feed.update(world.acme, &organization, |it| {
+                it.limits.as_mut().unwrap().max_agents = *limit;
+            });
+            ClientUser::create(&world.feed, world.acme, &organization)
+        };
+        members.push(LIMITS.iter().enumerate().map(member).collect::<Vec<_>>());
     }
     world.hear().await;
     let mut channels = vec![world.channel.clone()];
@@ -410,8 +511,8 @@ async fn histories(engine: Engine, replicas: usize) {
         channels.push(other.channel().await);
         others.push(other);
     }
-    for round in 0..ROUNDS {
-        check(&play(&world, &channels, round, &mut random).await);
+    for (round, members) in members.iter().enumerate() {
+        check(&play(&world, members, &channels, &mut random, round).await);
     }
     for running in others {
         running.stop().await;
@@ -456,6 +557,18 @@ fn a_history_that_no_order_explains_is_noticed() {
     assert!(!explains(&never(Ask::Check(0, 0), Answer::Allowed(false))));
     assert!(!explains(&never(Ask::List(0), Answer::Seen(vec![]))));
     assert!(!explains(&never(Ask::Unassign(0, 0), not_found())));
+    assert!(!explains(&never(Ask::CheckMember(0, 0), Answer::Allowed(false))));
+    // What is in a scope does not come back to it.
+    let mut back = vec![
+        call(0, 0, Ask::Assign(0, 0), assigned(1)),
+        call(0, 2, Ask::Give(0, Some(vec![0])), Answer::Scope(1, Some(vec![0]))),
+        call(0, 4, Ask::Unassign(0, 0), Answer::Done),
+        call(0, 6, Ask::Assign(0, 0), Answer::Seen(vec![(0, 3, 1)])),
+        call(1, 8, Ask::Held(0), Answer::Scope(1, Some(vec![]))),
+    ];
+    assert!(explains(&back));
+    back.push(call(1, 10, Ask::CheckMember(0, 0), Answer::Allowed(true)));
+    assert!(!explains(&back));
     // An agent on its way is never nowhere.
     let nowhere = call(1, 2, Ask::Where(0), Answer::Seen(vec![]));
     let [first, second, _] = moved;
