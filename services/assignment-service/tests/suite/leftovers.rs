@@ -245,7 +245,9 @@ async fn an_organization_of_any_size_is_left_behind(engine: Engine) {
     };
     let more = format!(
         "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1100)
-         INSERT INTO assignments SELECT {uuid}, workspace_uid, workspace_id, organization_uid, organization_id, {uuid},
+         INSERT INTO assignments (uid, workspace_uid, workspace_id, organization_uid, organization_id, agent_uid, agent_id, version,
+            create_time, update_time, position, alias, note, removed)
+         SELECT {uuid}, workspace_uid, workspace_id, organization_uid, organization_id, {uuid},
             'agent-' || n, 1, create_time, update_time, position + n, alias, note, n % 2 = 0 FROM assignments, numbers"
     );
     session.execute_unprepared(&more).await.unwrap();
