@@ -14,7 +14,6 @@ use clientele_api::org;
 use clientele_store::search::{Fit, MOST, Query, Text};
 use clientele_testkit::{Database, Engine, on_both_engines, seed};
 use corpus::{Corpus, corpus, count_every_agent, facets, ids, look_at_every_agent};
-use futures::future::join_all;
 use rand::Rng;
 use rand::rngs::StdRng;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -550,7 +549,7 @@ async fn nothing_that_is_typed_means_anything_special_or_hurts_anybody() {
             .create_organization(globex, "workspaces/globex/organizations/shop");
         world.hear().await;
         // Long texts, and many of them.
-        for at in 0..60 {
+        for at in 0..30 {
             let words = (0..400).map(|word| format!("{:03}x", (at * 31 + word * 7) % 997));
             let tags = (0..50).map(|tag| format!("{}{tag}", "letters ".repeat(7)));
             let agent = Agent {
@@ -638,9 +637,9 @@ async fn nothing_that_is_typed_means_anything_special_or_hurts_anybody() {
                     "{query:?}: {found:?}"
                 );
             }
-            let calls = many.map(|query| world.search(typed(query)));
-            for (answer, query) in join_all(calls).await.into_iter().zip(many) {
-                assert!(!answer.unwrap().agents.is_empty(), "{query:?}");
+            for query in many {
+                let answer = world.search(typed(query)).await.unwrap();
+                assert!(!answer.agents.is_empty(), "{query:?}");
             }
             for (query, expected) in one {
                 let found = world.finds(query).await;
