@@ -188,21 +188,22 @@ impl Admission {
         }
         let scope = scope?;
         let end = incoming.end();
-        let mut answer = match work(scope, incoming).await {
-            Ok(answer) => answer,
-            Err(refusal) => {
-                let mark = id.filter(|_| !validate_only).and_then(|id| end.mark(id));
-                return match mark {
-                    Some(_) if refusal.reason() == ErrorReason::OutcomeUnknown => Err(refusal.retry_after(AGAIN)),
-                    Some(mark) => self.replay(passport, &first, &mark, refusal).await,
-                    None => Err(refusal),
-                };
+        match work(scope, incoming).await {
+            Ok(mut answer) => {
+                if validate_only {
+                    answer.value.conceal();
+                }
+                Ok(answer)
             }
-        };
-        if validate_only {
-            answer.value.conceal();
+            Err(refusal) if id.is_some() && refusal.reason() == ErrorReason::OutcomeUnknown => {
+                Err(refusal.retry_after(AGAIN))
+            }
+            // The same call, at the same moment: the other one came to its end first.
+            Err(refusal) => match id.filter(|_| !validate_only).and_then(|id| end.mark(id)) {
+                Some(mark) => self.replay(passport, &first, &mark, refusal).await,
+                None => Err(refusal),
+            },
         }
-        Ok(answer)
     }
 
     /// Admits and works; once more if something was not there and a remembered name means something else by now.
@@ -428,7 +429,7 @@ impl Admission {
 
     /// The answer that a row remembers, if it was given to the same request.
     fn answer_again<T: Preview>(&self, row: &Row, mark: Option<&RequestMark>) -> Result<Answer<T>> {
-        if row.request_hash.as_deref() != mark.map(|mark| &mark.hash[..]) || mark.is_none() {
+        if mark.is_none_or(|mark| row.request_hash.as_deref() != Some(&mark.hash[..])) {
             let message = "this request id was used before with another request: send another id";
             let error = Error::new(ErrorReason::RequestIdReused, message);
             return Err(error.with("request_id", row.request_id.unwrap_or_default()));

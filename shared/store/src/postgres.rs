@@ -22,6 +22,10 @@ const TRIAL: Duration = Duration::from_millis(400);
 /// Connections end at this age, so that a changed address or role of the server is noticed.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
+/// A statement with more values is prepared anew each time. Those are of many sizes, each a text of its own, and what the server keeps of
+/// them takes megabytes.
+const KEPT: usize = 1_000;
+
 /// So many connections, with so much patience for each answer.
 pub(crate) struct Connections {
     options: PgConnectOptions,
@@ -127,8 +131,9 @@ impl Connection {
     /// Reads the answer to its very end: an error may follow the rows, and the commit of a single statement follows
     /// them.
     pub(crate) async fn send(&mut self, statement: Statement) -> Result<Reply, sqlx::Error> {
-        let values = SqlxValues(statement.values.unwrap_or(sea_orm::Values(Vec::new())));
-        let query = sqlx::query_with(AssertSqlSafe(statement.sql), values);
+        let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+        let kept = values.0.len() <= KEPT;
+        let query = sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)).persistent(kept);
         within(self.patience, async {
             let mut rows = Vec::new();
             let mut done = PgQueryResult::default();

@@ -13,7 +13,7 @@ use clientele_service::incoming::Incoming;
 use clientele_service::scope::Scope;
 use clientele_store::journal::{Part, RequestMark};
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, Recorded};
+use clientele_store::{Answer, Author, Recorded};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,6 +52,10 @@ struct Import<'a> {
     /// Rows that are not written yet, each of another agent.
     chunk: Vec<Row>,
     ids: BTreeSet<String>,
+    /// Whether there are no more.
+    ended: bool,
+    /// By what the call is remembered; known at its end.
+    request: Option<RequestMark>,
 }
 
 impl<'a> Import<'a> {
@@ -64,6 +68,8 @@ impl<'a> Import<'a> {
             taken: 0,
             chunk: Vec::new(),
             ids: BTreeSet::new(),
+            ended: false,
+            request: None,
         }
     }
 
@@ -78,7 +84,7 @@ impl<'a> Import<'a> {
             Err(refusal) => self.tally.refuse(index, &refusal),
             Ok(row) => {
                 if self.chunk.len() == CHUNK || self.ids.contains(row.id()) {
-                    self.write(None).await?;
+                    self.write().await?;
                 }
                 self.ids.insert(row.id().to_owned());
                 self.chunk.push(row);
@@ -89,17 +95,19 @@ impl<'a> Import<'a> {
 
     /// Writes the last chunk, by which the call is remembered if it is to be.
     async fn end(mut self, request: Option<RequestMark>) -> Result<Answer<api::ImportAgentsResponse>> {
-        self.write(Some(request)).await
+        self.ended = true;
+        self.request = request;
+        self.write().await
     }
 
-    /// Writes the chunk; `last` with what the call is remembered by.
-    async fn write(&mut self, last: Option<Option<RequestMark>>) -> Result<Answer<api::ImportAgentsResponse>> {
+    /// Writes the chunk, in as many units as that takes.
+    async fn write(&mut self) -> Result<Answer<api::ImportAgentsResponse>> {
         self.ids.clear();
         let mut rows = std::mem::take(&mut self.chunk);
         loop {
             let before = self.tally.rows();
             let sent = Arc::<[Row]>::from(rows);
-            let answer = self.write_some(&sent, last.as_ref()).await?;
+            let answer = self.write_some(&sent).await?;
             self.tally = answer.value.clone().into();
             let written = usize::try_from(self.tally.rows() - before).map_err(Error::internal)?;
             rows = sent[written..].to_vec();
@@ -110,33 +118,24 @@ impl<'a> Import<'a> {
     }
 
     /// Writes as many of the rows as one unit may. Agents that another call enters meanwhile are there when it is tried again.
-    async fn write_some(
-        &self,
-        rows: &Arc<[Row]>,
-        last: Option<&Option<RequestMark>>,
-    ) -> Result<Answer<api::ImportAgentsResponse>> {
-        let mut attempt = 1;
-        loop {
-            match self.try_to_write(rows.clone(), last).await {
-                Err(error) if error.reason() == ErrorReason::ResourceExists && attempt < ATTEMPTS => attempt += 1,
-                Err(error) if error.reason() == ErrorReason::ResourceExists => {
-                    let message = "other calls enter the same agents: try again";
-                    return Err(Error::new(ErrorReason::Contention, message));
-                }
+    async fn write_some(&self, rows: &Arc<[Row]>) -> Result<Answer<api::ImportAgentsResponse>> {
+        for _ in 0..ATTEMPTS {
+            match self.try_to_write(rows.clone()).await {
+                Err(error) if error.reason() == ErrorReason::ResourceExists => {}
                 done => return done,
             }
         }
+        let message = "other calls enter the same agents: try again";
+        Err(Error::new(ErrorReason::Contention, message))
     }
 
-    async fn try_to_write(
-        &self,
-        rows: Arc<[Row]>,
-        last: Option<&Option<RequestMark>>,
-    ) -> Result<Answer<api::ImportAgentsResponse>> {
-        let (scope, mutation, mut tally) = (self.scope.clone(), self.mutation, self.tally.clone());
-        let is_last = last.is_some();
-        let mut author = scope.author();
-        author.request = last.cloned().flatten();
+    async fn try_to_write(&self, rows: Arc<[Row]>) -> Result<Answer<api::ImportAgentsResponse>> {
+        let (scope, mutation, ended) = (self.scope.clone(), self.mutation, self.ended);
+        let mut tally = self.tally.clone();
+        let author = Author {
+            request: self.request.clone(),
+            ..scope.author()
+        };
         let unit = async move |tx: &Tx| {
             let now = Micros::now();
             let before = read(tx, &scope, &rows, now).await?;
@@ -166,7 +165,7 @@ impl<'a> Import<'a> {
                 changes,
                 part: Some(Part {
                     mutation,
-                    last: is_last && written == rows.len(),
+                    last: ended && written == rows.len(),
                 }),
                 ..Recorded::nothing(tally.into())
             })
