@@ -25,6 +25,9 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A statement with more values is prepared anew each time. Those are of many sizes, each a text of its own, and what the server keeps of
 /// them takes megabytes.
 const KEPT: usize = 1_000;
+/// A SELECT with more values is, too: with a plan for all values the server compares each row with each of them, one by one, where it
+/// believes that there are few rows, as of a table that has just been filled.
+const KEPT_SELECT: usize = 100;
 
 /// So many connections, with so much patience for each answer.
 pub(crate) struct Connections {
@@ -132,7 +135,8 @@ impl Connection {
     /// them.
     pub(crate) async fn send(&mut self, statement: Statement) -> Result<Reply, sqlx::Error> {
         let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
-        let kept = values.0.len() <= KEPT;
+        let select = statement.sql.starts_with("SELECT");
+        let kept = values.0.len() <= if select { KEPT_SELECT } else { KEPT };
         let query = sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)).persistent(kept);
         within(self.patience, async {
             let mut rows = Vec::new();

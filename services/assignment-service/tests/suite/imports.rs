@@ -891,6 +891,41 @@ async fn no_more_is_read_than_can_be_written_on_postgres() {
     no_more_is_read_than_can_be_written(Engine::Postgres).await;
 }
 
+/// The database has never counted its rows, as in a first import.
+async fn a_workspace_that_was_just_filled_takes_more(engine: Engine) {
+    let world = World::start(engine).await;
+    world.create_agent("first").await;
+    let options = Options {
+        url: world.database.url.clone(),
+        service: "assignment",
+    };
+    let uuid = match engine {
+        Engine::Postgres => "gen_random_uuid()",
+        Engine::Sqlite => "randomblob(16)",
+    };
+    let rest = "version, create_time, update_time, title, description, platform, channels, tags, state, archived";
+    let fill = format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
+         INSERT INTO agents (uid, workspace_uid, workspace_id, id, {rest})
+         SELECT {uuid}, workspace_uid, workspace_id, 'filler-' || n, {rest} FROM agents, numbers"
+    );
+    let session = connect_to_migrate(&options).await.unwrap();
+    session.execute_unprepared(&fill).await.unwrap();
+    // A plan that is made for all values is made after some.
+    let answer = world.import(messages(&numbered(0..6_000), 1_000, "")).await.unwrap();
+    assert_eq!(counts(&answer), [6_000, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_workspace_that_was_just_filled_takes_more_on_sqlite() {
+    a_workspace_that_was_just_filled_takes_more(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_workspace_that_was_just_filled_takes_more_on_postgres() {
+    a_workspace_that_was_just_filled_takes_more(Engine::Postgres).await;
+}
+
 /// An agent as the model knows it.
 #[derive(Debug, Clone, PartialEq)]
 struct Known {
