@@ -16,8 +16,9 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
+use uuid::Uuid;
 
 const ROUNDS: usize = 40;
 const CALLERS: usize = 5;
@@ -274,7 +275,20 @@ struct Session {
 impl Session {
     async fn call(&mut self, replica: usize, channel: &Channel, ask: Ask) -> Made {
         let began = moment();
-        let answer = self.ask(AssignmentServiceClient::new(channel.clone()), &ask).await;
+        let (service, request_id) = (
+            AssignmentServiceClient::new(channel.clone()),
+            Uuid::new_v4().to_string(),
+        );
+        let mut answer = self.ask(service.clone(), &ask, &request_id).await;
+        // As clients do, as long as too much goes on at the same time.
+        for _ in 0..100 {
+            match &answer {
+                Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+                    answer = self.ask(service.clone(), &ask, &request_id).await;
+                }
+                _ => break,
+            }
+        }
         Made {
             caller: self.number,
             replica,
@@ -285,7 +299,12 @@ impl Session {
         }
     }
 
-    async fn ask(&mut self, mut service: AssignmentServiceClient<Channel>, ask: &Ask) -> Result<Answer, Status> {
+    async fn ask(
+        &mut self,
+        mut service: AssignmentServiceClient<Channel>,
+        ask: &Ask,
+        request_id: &str,
+    ) -> Result<Answer, Status> {
         self.caller.min_revision = Some(self.seen.to_string());
         let caller = self.caller.clone();
         let organization = |at: &usize| format!("{ACME}/organizations/o{}-{at}", self.round);
@@ -297,6 +316,7 @@ impl Session {
                 let request = AssignAgentRequest {
                     parent: organization(at),
                     agent: agent(one),
+                    request_id: request_id.into(),
                     ..Default::default()
                 };
                 let answer = service.assign_agent(caller.request(request)).await?;
@@ -310,6 +330,7 @@ impl Session {
                 let request = BatchAssignAgentsRequest {
                     parent: organization(at),
                     requests: agents.iter().map(part).collect(),
+                    request_id: request_id.into(),
                     ..Default::default()
                 };
                 let answer = service.batch_assign_agents(caller.request(request)).await?;
@@ -319,6 +340,7 @@ impl Session {
                 let request = MoveAssignmentRequest {
                     name: assignment(from, one),
                     destination: organization(to),
+                    request_id: request_id.into(),
                     ..Default::default()
                 };
                 let answer = service.move_assignment(caller.request(request)).await?;
@@ -327,6 +349,7 @@ impl Session {
             Ask::Unassign(at, one) => {
                 let request = UnassignAgentRequest {
                     name: assignment(at, one),
+                    request_id: request_id.into(),
                     ..Default::default()
                 };
                 let answer = service.unassign_agent(caller.request(request)).await?;
@@ -360,6 +383,7 @@ impl Session {
                 };
                 let request = SetMemberScopeRequest {
                     member_scope: Some(scope),
+                    request_id: request_id.into(),
                     ..Default::default()
                 };
                 let answer = service.set_member_scope(caller.request(request)).await?;

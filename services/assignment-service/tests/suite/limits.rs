@@ -1,14 +1,15 @@
 //! `max_agents`, also when everybody calls at the same moment.
 
 use crate::arranging::part;
-use crate::{BAKERY, CAFE, World, coded, ids, refused};
-use clientele_api::assignment::Assignment;
+use crate::{BAKERY, CAFE, World, assign, coded, ids, refused};
+use clientele_api::assignment::{AssignAgentRequest, Assignment, BatchAssignAgentsRequest, MoveAssignmentRequest};
 use clientele_api::org::Organization;
-use clientele_testkit::on_both_engines;
+use clientele_testkit::{on_both_engines, patiently};
 use futures::future::join_all;
 use std::collections::BTreeSet;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
+use uuid::Uuid;
 
 /// How many call at once.
 const CALLERS: usize = 64;
@@ -29,6 +30,54 @@ impl World {
             join_all(some.iter().map(|id| self.create_agent(id))).await;
         }
         agents
+    }
+}
+
+/// The ways in which agents come to `bakery`, patiently: so many at once may take a busy machine longer than a call may. Each answers how
+/// many were wanted.
+impl World {
+    async fn assign_one(&self, agent: &str) -> (usize, Result<Vec<Assignment>, Status>) {
+        let request = AssignAgentRequest {
+            request_id: Uuid::new_v4().to_string(),
+            ..assign(agent)
+        };
+        let call = || async {
+            self.assignments()
+                .assign_agent(self.admin.request(request.clone()))
+                .await
+        };
+        (1, patiently(call).await.map(|answer| vec![answer.into_inner()]))
+    }
+
+    async fn assign_some(&self, agents: &[String]) -> (usize, Result<Vec<Assignment>, Status>) {
+        let request = BatchAssignAgentsRequest {
+            parent: BAKERY.into(),
+            requests: agents.iter().map(|id| part(id)).collect(),
+            request_id: Uuid::new_v4().to_string(),
+            ..Default::default()
+        };
+        let call = || async {
+            self.assignments()
+                .batch_assign_agents(self.admin.request(request.clone()))
+                .await
+        };
+        let answer = patiently(call).await.map(Response::into_inner);
+        (agents.len(), answer.map(|answer| answer.assignments))
+    }
+
+    async fn move_one(&self, agent: &str) -> (usize, Result<Vec<Assignment>, Status>) {
+        let request = MoveAssignmentRequest {
+            name: format!("{CAFE}/assignments/{agent}"),
+            destination: BAKERY.into(),
+            request_id: Uuid::new_v4().to_string(),
+            ..Default::default()
+        };
+        let call = || async {
+            self.assignments()
+                .move_assignment(self.admin.request(request.clone()))
+                .await
+        };
+        (1, patiently(call).await.map(|answer| vec![answer.into_inner()]))
     }
 }
 
@@ -106,8 +155,8 @@ async fn the_limit_and_the_order_hold_when_all_call_at_once() {
         let bakery = world.create_organization("bakery").await;
         let agents = world.create_many(CALLERS).await;
         world.limit(&bakery, Some(LIMIT as i32)).await;
-        let assign = async |agent: &String| (1, world.assign(agent).await.map(|one| vec![one]));
-        assert_eq!(count(join_all(agents.iter().map(assign)).await), LIMIT);
+        let answers = join_all(agents.iter().map(|agent| world.assign_one(agent))).await;
+        assert_eq!(count(answers), LIMIT);
         let assigned = world.assigned().await.unwrap();
         let positions: BTreeSet<i64> = assigned.iter().map(|one| one.position).collect();
         assert_eq!(positions, (1..=LIMIT as i64).collect());
@@ -123,11 +172,8 @@ async fn the_limit_holds_when_all_assign_batches_at_once() {
         let bakery = world.create_organization("bakery").await;
         let agents = world.create_many(CALLERS * SIZE).await;
         world.limit(&bakery, Some(LIMIT as i32)).await;
-        let batch = async |agents: &[String]| {
-            let answer = world.assign_batch(agents.iter().map(|id| part(id)).collect()).await;
-            (SIZE, answer)
-        };
-        let assigned = count(join_all(agents.chunks(SIZE).map(batch)).await);
+        let answers = join_all(agents.chunks(SIZE).map(|some| world.assign_some(some))).await;
+        let assigned = count(answers);
         // All or none of each.
         assert_eq!(assigned, LIMIT - LIMIT % SIZE);
         assert_eq!(world.assigned().await.unwrap().len(), assigned);
@@ -147,8 +193,8 @@ async fn the_limit_holds_when_all_move_agents_to_one_organization_at_once() {
             world.move_to(BAKERY, agent, CAFE).await.unwrap();
         }
         world.limit(&bakery, Some(LIMIT as i32)).await;
-        let to_bakery = async |agent: &String| (1, world.move_to(CAFE, agent, BAKERY).await.map(|one| vec![one]));
-        assert_eq!(count(join_all(agents.iter().map(to_bakery)).await), LIMIT);
+        let answers = join_all(agents.iter().map(|agent| world.move_one(agent))).await;
+        assert_eq!(count(answers), LIMIT);
         let (there, left) = (world.assigned().await.unwrap(), world.assigned_to(CAFE).await);
         assert_eq!((there.len(), left.len()), (LIMIT, CALLERS - LIMIT));
         // Those who were refused lost nothing.
@@ -170,14 +216,10 @@ async fn the_limit_holds_when_agents_come_in_every_way_at_once() {
             world.move_to(BAKERY, agent, CAFE).await.unwrap();
         }
         world.limit(&bakery, Some(LIMIT as i32)).await;
-        let one = |answer: Result<Assignment, Status>| (1, answer.map(|one| vec![one]));
         let come = async |(at, two): (usize, &[String])| match at % 3 {
-            0 => one(world.assign(&two[0]).await),
-            1 => {
-                let answer = world.assign_batch(two.iter().map(|id| part(id)).collect()).await;
-                (two.len(), answer)
-            }
-            _ => one(world.move_to(CAFE, &two[0], BAKERY).await),
+            0 => world.assign_one(&two[0]).await,
+            1 => world.assign_some(two).await,
+            _ => world.move_one(&two[0]).await,
         };
         let assigned = count(join_all(agents.chunks(2).enumerate().map(come)).await);
         let there = world.assigned().await.unwrap();
