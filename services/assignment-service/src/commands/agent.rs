@@ -13,7 +13,7 @@ use clientele_service::filter::{self, Operator, Term};
 use clientele_service::scope::Scope;
 use clientele_store::search::{Found, Place};
 use clientele_store::tx::Tx;
-use clientele_store::{Answer, PageRequest, Recorded, page};
+use clientele_store::{Answer, PageRequest, Recorded};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -124,11 +124,7 @@ pub async fn search(
     let typed = violations.check("query", parse::line(request.query.trim(), 0..=200));
     let typed = violations.finish(typed)?;
     let page = PageRequest::read(&request, scope.workspace().uid)?;
-    let after = page
-        .after
-        .as_deref()
-        .map(|key| Place::from_key(key).ok_or_else(page::invalid));
-    let after = after.transpose()?;
+    let after = Place::after(&page)?;
     let query = Query {
         not_assigned_to: scope.named_organization().map(|organization| organization.uid),
         assigned_nowhere: request.assigned_nowhere,
@@ -140,9 +136,7 @@ pub async fn search(
         truncated: answer.value.more,
         ..api::SearchAgentsResponse::default()
     };
-    let mut places: Vec<Place> = answer.value.found.into_iter().map(|one| one.place).collect();
-    places.retain(|place| after.as_ref().is_none_or(|after| place > after));
-    let rest = places.split_off(places.len().min(page.size as usize));
+    let (places, more) = answer.value.page(after.as_ref(), page.size);
     let Some(last) = places.last() else {
         return Ok(Answer {
             value: response,
@@ -152,7 +146,7 @@ pub async fn search(
     let rows = store::agent::read_found(&app.reader, &scope, &places, &query).await?;
     Ok(rows.map(|rows| {
         let (agents, mut next_page_token) = page.fill(rows, |(_, row)| row.into(), |(place, _)| place.to_key());
-        if next_page_token.is_empty() && !rest.is_empty() {
+        if next_page_token.is_empty() && more {
             next_page_token = page.token(&last.to_key());
         }
         response.agents = agents;

@@ -70,23 +70,7 @@ impl World {
 
     /// What imports have told the journal, oldest first.
     async fn imported(&self) -> Vec<Entry> {
-        let mut request = ListEntriesRequest {
-            parent: ACME.into(),
-            filter: format!("method = \"{IMPORT}\""),
-            page_size: 500,
-            ..Default::default()
-        };
-        let mut entries = Vec::new();
-        loop {
-            let page = self.journal().list_entries(self.member.request(request.clone())).await;
-            let page = page.unwrap().into_inner();
-            entries.extend(page.entries);
-            if page.next_page_token.is_empty() {
-                entries.reverse();
-                return entries;
-            }
-            request.page_token = page.next_page_token;
-        }
+        self.entries_that(&format!("method = \"{IMPORT}\"")).await
     }
 }
 

@@ -20,6 +20,27 @@ impl World {
         page.into_inner().entries
     }
 
+    /// The entries of the workspace that a filter lets through, oldest first.
+    pub(crate) async fn entries_that(&self, filter: &str) -> Vec<Entry> {
+        let mut request = ListEntriesRequest {
+            parent: ACME.into(),
+            filter: filter.into(),
+            page_size: 500,
+            ..Default::default()
+        };
+        let mut entries = Vec::new();
+        loop {
+            let call = self.member.request(request.clone());
+            let page = self.journal().list_entries(call).await.unwrap().into_inner();
+            entries.extend(page.entries);
+            if page.next_page_token.is_empty() {
+                entries.reverse();
+                return entries;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     async fn watch(&self, start: Start) -> Feed {
         let request = WatchRequest {
             start: Some(start),

@@ -3,7 +3,7 @@
 use crate::member_scopes::all;
 use crate::{ACME, BAKERY, World, ids, service};
 use clientele_api::assignment::{AssignAgentRequest, Assignment};
-use clientele_api::journal::{ChangeKind, Entry, ListEntriesRequest};
+use clientele_api::journal::{ChangeKind, Entry};
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{ClientUser, Engine, Running, reason, until};
 use prost::Message;
@@ -39,26 +39,6 @@ impl World {
         let replica = Running::start(&service(&self.database, &self.feed, &self.tokens)).await;
         until(PATIENCE, "all jobs once more", &all_done).await;
         replica.stop().await;
-    }
-
-    /// The whole journal, oldest first.
-    async fn all_entries(&self) -> Vec<Entry> {
-        let mut request = ListEntriesRequest {
-            parent: ACME.into(),
-            page_size: 500,
-            ..Default::default()
-        };
-        let mut entries = Vec::new();
-        loop {
-            let page = self.journal().list_entries(self.member.request(request.clone())).await;
-            let page = page.unwrap().into_inner();
-            entries.extend(page.entries);
-            if page.next_page_token.is_empty() {
-                entries.reverse();
-                return entries;
-            }
-            request.page_token = page.next_page_token;
-        }
     }
 }
 
@@ -124,7 +104,7 @@ async fn nothing_is_left_of_a_purged_organization(engine: Engine) {
         .unwrap();
     world.do_jobs().await;
     assert!(is_kept(&session, "Alias of the bakery").await, "it is not purged yet");
-    let before = world.all_entries().await;
+    let before = world.entries_that("").await;
 
     world.purge(&bakery);
     world.hear().await;
@@ -133,7 +113,7 @@ async fn nothing_is_left_of_a_purged_organization(engine: Engine) {
     assert_eq!(count(&session, "SELECT count(*) AS answer FROM member_scopes").await, 0);
     assert!(!is_kept(&session, "Alias of the bakery").await);
     assert!(is_kept(&session, "Alias of the butcher").await);
-    let entries = world.all_entries().await;
+    let entries = world.entries_that("").await;
     let (told, purged) = entries.split_at(before.len());
     let shape = |entries: &[Entry]| {
         let entries = entries.iter().map(|entry| {
@@ -173,9 +153,9 @@ async fn nothing_is_left_of_a_purged_organization(engine: Engine) {
         .unwrap();
     let status = assignments.assign_agent(world.admin.request(again)).await.unwrap_err();
     assert_eq!(reason(&status), "REQUEST_ID_REUSED");
-    let before = world.all_entries().await;
+    let before = world.entries_that("").await;
     world.do_jobs().await;
-    assert_eq!(world.all_entries().await, before);
+    assert_eq!(world.entries_that("").await, before);
     assert_eq!(ids(&world.assigned().await.unwrap()), ["bert"]);
     assert!(is_kept(&session, "Alias of another bakery").await);
 }
@@ -206,14 +186,18 @@ async fn nothing_is_left_of_a_deleted_agent(engine: Engine) {
     world.unassign("anna", "").await.unwrap();
     let left = "SELECT count(*) AS answer FROM assignments";
     assert_eq!(count(&session, left).await, 3);
-    let before = world.all_entries().await;
+    let before = world.entries_that("").await;
     world.do_jobs().await;
     assert_eq!(count(&session, left).await, 2);
     assert_eq!(
         count(&session, "SELECT count(*) AS answer FROM deleted_agents").await,
         0
     );
-    assert_eq!(world.all_entries().await, before, "that they were taken away is told");
+    assert_eq!(
+        world.entries_that("").await,
+        before,
+        "that they were taken away is told"
+    );
     assert_eq!(world.assign("bert").await.unwrap().version, 3);
     assert_eq!(world.assign("anna").await.unwrap().version, 3);
 }
@@ -253,11 +237,11 @@ async fn an_organization_of_any_size_is_left_behind(engine: Engine) {
     session.execute_unprepared(&more).await.unwrap();
     world.purge(&bakery);
     world.hear().await;
-    let told = world.all_entries().await.len();
+    let told = world.entries_that("").await.len();
     world.do_jobs().await;
     assert_eq!(count(&session, "SELECT count(*) AS answer FROM assignments").await, 0);
     assert!(!is_kept(&session, assigned.alias()).await);
-    let purged = world.all_entries().await.split_off(told);
+    let purged = world.entries_that("").await.split_off(told);
     assert!(purged.iter().all(|entry| entry.changes.len() <= 500));
     assert_eq!(purged.iter().map(|entry| entry.changes.len()).sum::<usize>(), 551);
     assert_eq!(

@@ -111,15 +111,9 @@ pub async fn search(
     let typed = violations.check("query", parse::line(request.query.trim(), 1..=200));
     let typed = violations.finish(typed)?;
     let page = PageRequest::read(&request, scope.workspace().uid)?;
-    let after = page
-        .after
-        .as_deref()
-        .map(|key| Place::from_key(key).ok_or_else(page::invalid));
-    let after = after.transpose()?;
+    let after = Place::after(&page)?;
     let found = store::organization::search(&app.reader, &scope, &typed, request.show_deleted).await?;
-    let mut places: Vec<Place> = found.value.found.into_iter().map(|one| one.place).collect();
-    places.retain(|place| after.as_ref().is_none_or(|after| place > after));
-    let rest = places.split_off(places.len().min(page.size as usize));
+    let (places, more) = found.value.page(after.as_ref(), page.size);
     let Some(last) = places.last() else {
         return Ok(Answer {
             value: api::SearchOrganizationsResponse::default(),
@@ -129,7 +123,7 @@ pub async fn search(
     let rows = store::organization::read_found(&app.reader, &scope, &places, request.show_deleted).await?;
     Ok(rows.map(|rows| {
         let (organizations, mut next_page_token) = page.fill(rows, |(_, row)| row.into(), |(place, _)| place.to_key());
-        if next_page_token.is_empty() && !rest.is_empty() {
+        if next_page_token.is_empty() && more {
             next_page_token = page.token(&last.to_key());
         }
         api::SearchOrganizationsResponse {

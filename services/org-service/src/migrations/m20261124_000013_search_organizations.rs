@@ -6,9 +6,6 @@ use sea_orm::{ConnectionTrait, FromQueryResult};
 use sea_orm_migration::prelude::*;
 use uuid::Uuid;
 
-/// How many rows are filled with one statement.
-const CHUNK: u64 = 500;
-
 pub(super) struct Step;
 
 impl MigrationName for Step {
@@ -54,32 +51,16 @@ impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let (connection, backend) = (manager.get_connection(), manager.get_database_backend());
         connection.execute_unprepared(&SEARCH.add_column(backend)).await?;
-        let mut last = Uuid::nil();
-        loop {
-            let mut select = Query::select();
-            select
-                .columns([
-                    "uid",
-                    "workspace_uid",
-                    "id",
-                    "display_name",
-                    "external_id",
-                    "contact_email",
-                ])
-                .from(SEARCH.table)
-                .and_where(Expr::col("uid").gt(last))
-                .order_by("uid", Order::Asc)
-                .limit(CHUNK);
-            let rows = connection.query_all(&select).await?;
-            let rows: Vec<Row> = rows
-                .iter()
-                .map(|row| Row::from_query_result(row, ""))
-                .collect::<Result<_, _>>()?;
-            let Some(end) = rows.last() else { break };
-            last = end.uid;
-            let keys: Vec<(Uuid, Keys)> = rows.iter().map(|row| (row.uid, row.keys())).collect();
-            SEARCH.fill(connection, &keys).await?;
-        }
+        let columns = [
+            "uid",
+            "workspace_uid",
+            "id",
+            "display_name",
+            "external_id",
+            "contact_email",
+        ];
+        let keys = |row: &Row| (row.uid, row.keys());
+        SEARCH.fill(connection, &columns, keys).await?;
         connection
             .execute_unprepared(&SEARCH.add_index(backend))
             .await

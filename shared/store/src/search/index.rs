@@ -2,9 +2,9 @@
 
 use super::keys::{Keys, Text};
 use super::query::{Fit, Query, Rank};
-use crate::{Answer, Reader};
+use crate::{Answer, PageRequest, Reader, page};
 use clientele_api::{Result, Uid};
-use sea_orm::sea_query::{Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, Order, SelectStatement};
+use sea_orm::sea_query::{self, Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, Order, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 use std::collections::HashSet;
 use tokio::task::coop::consume_budget;
@@ -14,6 +14,8 @@ use uuid::Uuid;
 pub const MOST: usize = 1000;
 /// Where fewer than these fit without a typo, those that fit with one are looked for, too.
 const FEW: usize = 50;
+/// How many rows are given their keys with one statement.
+const FILLED: u64 = 500;
 /// The column of the keys.
 const KEYS: &str = "search_keys";
 
@@ -43,6 +45,18 @@ impl<M> Default for Findings<M> {
             found: Vec::new(),
             more: false,
         }
+    }
+}
+
+impl<M> Findings<M> {
+    /// The places of so many that are behind the last one of the page before, and whether there are more behind them.
+    pub fn page(self, after: Option<&Place>, size: u64) -> (Vec<Place>, bool) {
+        let mut places: Vec<Place> = self.found.into_iter().map(|one| one.place).collect();
+        places.retain(|place| after.is_none_or(|after| place > after));
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let more = places.len() > size;
+        places.truncate(size);
+        (places, more)
     }
 }
 
@@ -82,8 +96,13 @@ impl Place {
         [&[self.fit.to_byte()], &self.uid.0.as_bytes()[..], self.title.as_bytes()].concat()
     }
 
-    /// The place of a key, if it is one.
-    pub fn from_key(key: &[u8]) -> Option<Self> {
+    /// The place behind which a page goes on. None: it is the first one.
+    pub fn after(page: &PageRequest) -> Result<Option<Self>> {
+        let key = page.after.as_deref();
+        key.map(|key| Self::from_key(key).ok_or_else(page::invalid)).transpose()
+    }
+
+    fn from_key(key: &[u8]) -> Option<Self> {
         let (fit, key) = key.split_first()?;
         let (uid, title) = key.split_at_checked(16)?;
         Some(Self {
@@ -285,11 +304,35 @@ impl Index {
         )
     }
 
-    /// Gives rows their keys, with one statement: for migrations.
-    pub async fn fill(&self, connection: &impl ConnectionTrait, rows: &[(Uuid, Keys)]) -> Result<(), DbErr> {
-        if rows.is_empty() {
-            return Ok(());
+    /// Gives all rows their keys, some at a time: for migrations. What is read of a row are these columns, of which the first is `uid`.
+    pub async fn fill<R: FromQueryResult>(
+        &self,
+        connection: &impl ConnectionTrait,
+        columns: &[&'static str],
+        keys: impl Fn(&R) -> (Uuid, Keys),
+    ) -> Result<(), DbErr> {
+        let mut last = Uuid::nil();
+        loop {
+            let mut select = sea_query::Query::select();
+            select
+                .columns(columns.iter().copied())
+                .from(self.table)
+                .and_where(Expr::col("uid").gt(last))
+                .order_by("uid", Order::Asc)
+                .limit(FILLED);
+            let rows = connection.query_all(&select).await?;
+            let rows = rows.iter().map(|row| R::from_query_result(row, ""));
+            let filled: Vec<(Uuid, Keys)> = rows.map(|row| Ok(keys(&row?))).collect::<Result<_, DbErr>>()?;
+            let Some((end, _)) = filled.last() else {
+                return Ok(());
+            };
+            last = *end;
+            self.fill_some(connection, &filled).await?;
         }
+    }
+
+    /// Gives rows their keys, with one statement.
+    async fn fill_some(&self, connection: &impl ConnectionTrait, rows: &[(Uuid, Keys)]) -> Result<(), DbErr> {
         let backend = connection.get_database_backend();
         let table = self.table;
         let keys = match backend {
