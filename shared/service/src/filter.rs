@@ -26,6 +26,9 @@ pub enum Operator {
     GreaterOrEqual,
 }
 
+/// The most terms of a filter: each is a condition that every row is asked.
+const MOST_TERMS: usize = 20;
+
 /// Reads a filter; nothing is no term. Values are words or quoted texts.
 pub fn parse(filter: &str) -> Result<Vec<Term>> {
     let mut tokens = Tokens(filter.chars().peekable());
@@ -47,6 +50,9 @@ pub fn parse(filter: &str) -> Result<Vec<Term>> {
                 "{field} must be compared with a word or a quoted text"
             )));
         };
+        if terms.len() == MOST_TERMS {
+            return Err(malformed(&format!("must be at most {MOST_TERMS} terms")));
+        }
         terms.push(Term { field, operator, value });
     }
     Ok(terms)
@@ -128,6 +134,8 @@ mod tests {
         assert_eq!(values, ["ACTIVE", "a \"b\"", "2026-01-01T00:00:00Z"]);
         assert_eq!(terms[2].operator, Operator::GreaterOrEqual);
         assert_eq!(parse("  ").unwrap(), []);
+        let many = |terms: usize| parse(&vec!["a = b"; terms].join(" AND "));
+        assert!(many(MOST_TERMS).is_ok() && many(MOST_TERMS + 1).is_err());
         for bad in [
             "state",
             "state =",

@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// A client that sends nothing for so long is not waited for any more.
 const IDLE: Duration = Duration::from_secs(30);
+/// The first message says who may call, so it must come soon.
+const FIRST: Duration = Duration::from_secs(5);
 /// The longest life of a stream, if its token lives as long.
 const LIFE: Duration = Duration::from_secs(3600);
 /// When to send everything again.
@@ -29,19 +31,12 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub struct Incoming<Q> {
     messages: Pin<Box<dyn Stream<Item = Result<Q, Status>> + Send>>,
     first: Option<Q>,
-    head: Head,
+    /// Empty: the call is not remembered.
+    request_id: String,
     drain: CancellationToken,
     end_of_life: Instant,
     hash: Sha256,
     end: End,
-}
-
-/// What all messages of a stream have in common.
-#[derive(Debug, Default)]
-struct Head {
-    names: Vec<String>,
-    request_id: String,
-    validate_only: bool,
 }
 
 /// The hash of all that the client said, known when it has said it.
@@ -66,19 +61,15 @@ impl<Q: Mutation> Incoming<Q> {
         let mut incoming = Self {
             messages: messages.boxed(),
             first: None,
-            head: Head::default(),
+            request_id: String::new(),
             drain,
             end_of_life: Instant::now() + expiry.remaining().min(LIFE),
             hash,
             end: End::default(),
         };
-        let first = incoming.receive().await?.unwrap_or_default();
+        let first = incoming.receive(FIRST).await?.unwrap_or_default();
         incoming.hash.update(first.body());
-        incoming.head = Head {
-            names: first.names().into_iter().map(|(_, name)| name.to_owned()).collect(),
-            request_id: first.request_id().to_owned(),
-            validate_only: first.validate_only(),
-        };
+        incoming.request_id = first.request_id().to_owned();
         incoming.first = Some(first);
         Ok(incoming)
     }
@@ -95,7 +86,7 @@ impl<Q: Mutation> Incoming<Q> {
 
     /// The mark under which the call is to be remembered: None if it is not, or if not all messages were taken yet.
     pub fn mark(&self) -> Option<RequestMark> {
-        let id = Uuid::parse_str(&self.head.request_id).ok()?; // read before the call was admitted
+        let id = Uuid::parse_str(&self.request_id).ok()?; // read before the call was admitted
         self.end.mark(id)
     }
 
@@ -104,25 +95,25 @@ impl<Q: Mutation> Incoming<Q> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let Some(message) = self.receive().await? else {
+        let Some(message) = self.receive(IDLE).await? else {
             self.end.0.get_or_init(|| self.hash.clone().finalize().into());
             return Ok(None);
         };
-        self.head.require_of(&message)?;
+        require_only_more(&message)?;
         // One after the other and nothing between them: how the client parts a list among its messages makes no difference.
         self.hash.update(message.body());
         Ok(Some(message))
     }
 
-    async fn receive(&mut self) -> Result<Option<Q>> {
-        let message = timeout(IDLE, self.messages.next());
+    async fn receive(&mut self, patience: Duration) -> Result<Option<Q>> {
+        let message = timeout(patience, self.messages.next());
         tokio::select! {
             biased;
             () = self.drain.cancelled() => Err(ended(ErrorReason::Draining, "the server is shutting down: send everything again, to another one")),
             () = sleep_until(self.end_of_life) => Err(ended(ErrorReason::StreamExpired, "the stream reached its longest life, or its token's: send everything again")),
             message = message => match message {
                 Ok(message) => message.transpose().map_err(|status| reworded(&status)),
-                Err(_) => Err(idle()),
+                Err(_) => Err(idle(patience)),
             },
         }
     }
@@ -131,38 +122,33 @@ impl<Q: Mutation> Incoming<Q> {
 impl<Q> std::fmt::Debug for Incoming<Q> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Incoming")
-            .field("head", &self.head)
+            .field("request_id", &self.request_id)
             .finish_non_exhaustive()
     }
 }
 
-impl Head {
-    /// Refuses a later message that says something else than the first. It need not say it again.
-    fn require_of<Q: Mutation>(&self, message: &Q) -> Result<()> {
-        const RULE: &str = "must be that of the first message, or absent";
-        let mut violations = Violations::new();
-        for ((rule, name), known) in message.names().into_iter().zip(&self.names) {
-            if !name.is_empty() && name != known {
-                violations.add(rule.field, RULE);
-            }
-        }
-        if !message.request_id().is_empty() && message.request_id() != self.request_id {
-            violations.add("request_id", RULE);
-        }
-        if message.validate_only() && !self.validate_only {
-            violations.add("validate_only", RULE);
-        }
-        violations.finish(Some(()))
+/// Refuses a later message that says what the first one says for all.
+fn require_only_more<Q: Mutation>(message: &Q) -> Result<()> {
+    const RULE: &str = "must be said by the first message only";
+    let mut violations = Violations::new();
+    let named = message.names().into_iter().filter(|(_, name)| !name.is_empty());
+    named.for_each(|(rule, _)| violations.add(rule.field, RULE));
+    if !message.request_id().is_empty() {
+        violations.add("request_id", RULE);
     }
+    if message.validate_only() {
+        violations.add("validate_only", RULE);
+    }
+    violations.finish(Some(()))
 }
 
 fn ended(reason: ErrorReason, message: &str) -> Error {
     Error::new(reason, format!("{message}; what was written of it stays written")).retry_after(AGAIN)
 }
 
-fn idle() -> Error {
+fn idle(patience: Duration) -> Error {
     let message = "the client sent nothing for too long; what was written stays written";
-    Error::new(ErrorReason::DeadlineExceeded, message).with("idle_ms", IDLE.as_millis())
+    Error::new(ErrorReason::DeadlineExceeded, message).with("idle_ms", patience.as_millis())
 }
 
 #[cfg(test)]

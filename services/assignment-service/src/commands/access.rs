@@ -1,6 +1,7 @@
 //! Whether agents may be used.
 
 use super::App;
+use crate::domain::agent;
 use crate::store;
 use clientele_api::assignment::{self as api, DenialReason};
 use clientele_api::name::{OrganizationRef, last_id};
@@ -33,12 +34,11 @@ pub async fn batch_check(
         violations.add("agents", format!("must be 1 to {LARGEST_CHECK}, not {}", agents.len()));
         return violations.finish(None);
     }
-    let prefix = format!("{}/agents/", scope.organization().workspace.name());
-    let elsewhere =
-        |name: &&String| !matches!(name.strip_prefix(&prefix), Some(id) if !id.is_empty() && !id.contains('/'));
-    for (at, _) in agents.iter().enumerate().filter(|(_, name)| elsewhere(name)) {
-        let rule = "must be of the form workspaces/{workspace}/agents/{agent}, in this workspace";
-        violations.add(format!("agents[{at}]"), rule);
+    for (at, name) in agents.iter().enumerate() {
+        violations.check(
+            &format!("agents[{at}]"),
+            agent::id_of(&scope.organization().workspace, name),
+        );
     }
     violations.finish(Some(()))?;
     let member = member(&scope, &request.member)?;

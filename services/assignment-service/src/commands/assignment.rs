@@ -1,7 +1,8 @@
 //! What can be done with assignments.
 
 use super::App;
-use crate::domain::assignment::{Assignment, NewAssignment, put_first, require_active, require_room};
+use crate::domain::agent;
+use crate::domain::assignment::{self, Assignment, NewAssignment, put_first, require_active, require_room};
 use crate::store;
 use crate::store::assignment::After;
 use clientele_api::assignment as api;
@@ -15,10 +16,10 @@ use clientele_service::standing::denied;
 use clientele_store::follow::OrganizationProjection;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, PageRequest, Recorded, Revision, page};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many assignments are put first together.
-const LARGEST_ORDER: usize = 500;
+const LARGEST_ORDER: usize = 100;
 
 /// Lets the organization use an agent. One that it may use already is answered as it is.
 pub async fn assign(
@@ -48,7 +49,7 @@ pub async fn batch_assign(
     scope: Scope<OrganizationRef>,
     request: api::BatchAssignAgentsRequest,
 ) -> Result<Answer<api::BatchAssignAgentsResponse>> {
-    let wanted = read_batch(&request)?;
+    let wanted = read_batch(&scope, &request)?;
     let author = scope.author();
     let unit = async move |tx: &Tx| {
         let organization = store::organization::lock(tx, &scope).await?;
@@ -62,22 +63,20 @@ pub async fn batch_assign(
     app.journal.write(author, unit).await
 }
 
-fn read_batch(request: &api::BatchAssignAgentsRequest) -> Result<Vec<NewAssignment>> {
+fn read_batch(scope: &Scope<OrganizationRef>, request: &api::BatchAssignAgentsRequest) -> Result<Vec<NewAssignment>> {
     let mut violations = Violations::new();
     if batch::has_wrong_size(&request.requests, &mut violations) {
         return violations.finish(None);
     }
     let mut wanted: Vec<NewAssignment> = Vec::new();
-    let workspace = request.parent.split("/organizations/").next().unwrap_or_default();
     for (at, one) in request.requests.iter().enumerate() {
         let path = format!("requests[{at}]");
         batch::check_part(one, &one.parent, &request.parent, &path, &mut violations);
         let path = format!("{path}.");
-        let agent_id = last_id(&one.agent);
-        if one.agent != format!("{workspace}/agents/{agent_id}") {
-            let rule = "must be of the form workspaces/{workspace}/agents/{agent}, in this workspace";
-            violations.add(format!("{path}agent"), rule);
-        } else if wanted.iter().any(|other| other.agent_id == agent_id) {
+        let agent = agent::id_of(&scope.organization().workspace, &one.agent);
+        if let Some(id) = violations.check(&format!("{path}agent"), agent)
+            && wanted.iter().any(|other| other.agent_id == id)
+        {
             violations.add(format!("{path}agent"), "must not repeat another one");
         }
         wanted.extend(NewAssignment::parse(one, &path, &mut violations));
@@ -177,12 +176,13 @@ pub async fn move_to(
         before.check_etag(&request.etag)?;
         let added = add(tx, &scope, &to, vec![before.as_new()]).await?;
         let answer = added.assignments.into_iter().next().unwrap_or_default();
-        let mut recorded = Recorded::change(answer, remove(tx, &scope, &before));
-        if !added.changes.is_empty() {
-            let to = to.reference(&scope.organization().workspace);
-            recorded.elsewhere.push((to, added.changes));
-        }
-        Ok(recorded)
+        // The answer is the destination's, and so is the row that remembers it.
+        Ok(Recorded {
+            organization: Some(to.reference(&scope.organization().workspace)),
+            changes: added.changes,
+            elsewhere: vec![(scope.organization().clone(), vec![remove(tx, &scope, &before)])],
+            ..Recorded::nothing(answer)
+        })
     };
     app.journal.write(author, unit).await
 }
@@ -236,16 +236,16 @@ fn read_order(scope: &Scope<OrganizationRef>, names: &[String]) -> Result<Vec<St
         violations.add("names", format!("must be 1 to {LARGEST_ORDER}, not {}", names.len()));
         return violations.finish(None);
     }
-    let prefix = format!("{}/assignments/", scope.organization().name());
-    let mut ids = BTreeSet::new();
+    let mut ids = Vec::new();
     for (at, name) in names.iter().enumerate() {
-        match name.strip_prefix(&prefix) {
-            Some(id) if ids.insert(id) => {}
-            Some(_) => violations.add(format!("names[{at}]"), "must not repeat another one"),
-            None => violations.add(format!("names[{at}]"), "must be an assignment of this organization"),
+        let path = format!("names[{at}]");
+        match violations.check(&path, assignment::agent_id_of(scope.organization(), name)) {
+            None => {}
+            Some(id) if ids.contains(&id) => violations.add(path, "must not repeat another one"),
+            Some(id) => ids.push(id),
         }
     }
-    violations.finish(Some(names.iter().map(|name| last_id(name).to_owned()).collect()))
+    violations.finish(Some(ids.into_iter().map(str::to_owned).collect()))
 }
 
 /// Changes alias and note of an assignment.

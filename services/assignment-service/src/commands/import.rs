@@ -76,7 +76,7 @@ impl<'a> Import<'a> {
     async fn take(&mut self, row: &api::ImportedAgent) -> Result<()> {
         let index = self.taken;
         if index == MOST_ROWS {
-            let rule = format!("must be at most {MOST_ROWS} in one call; those before are written");
+            let rule = format!("must be at most {MOST_ROWS} in one call; whole chunks of those before are written");
             return Err(Error::field("agents", rule));
         }
         self.taken += 1;

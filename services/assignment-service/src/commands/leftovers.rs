@@ -20,8 +20,10 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(60);
 /// How many organizations, or agents, it looks at before it asks again.
 const AT_ONCE: u64 = 100;
-/// How many assignments, and how many scopes, go in one unit.
+/// How many assignments go in one unit.
 const CHUNK: u64 = 500;
+/// How many scopes do: each may list many agents.
+const SCOPES: u64 = 50;
 /// How many rows of the journal are looked at in one unit. Those of an organization are small.
 const ENTRIES: u64 = 100;
 
@@ -67,7 +69,7 @@ async fn erase_some(scope: &JobScope, journal: &Journal, purged: Purged, organiz
         store::leftovers::erase_assignments(tx, &purged, &assignments);
         let present = assignments.iter().filter(|assignment| !assignment.removed);
         let gone = present.map(|present| Change::purged(&api::Assignment::from(present), present.version + 1));
-        let scopes = store::leftovers::scopes_of(tx, &purged, CHUNK).await?;
+        let scopes = store::leftovers::scopes_of(tx, &purged, SCOPES).await?;
         store::leftovers::erase_scopes(tx, &purged, &scopes);
         let set = scopes.iter();
         let unset = set.map(|set| Change::purged(&api::MemberScope::from(set), set.version + 1));

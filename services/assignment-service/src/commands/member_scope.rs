@@ -9,9 +9,11 @@ use clientele_api::assignment as api;
 use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, last_id};
+use clientele_api::org::AccessDenial;
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Result, Uid};
 use clientele_service::scope::Scope;
+use clientele_service::standing::denied;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Recorded};
 use std::collections::BTreeMap;
@@ -54,6 +56,9 @@ pub async fn set(
         let agents = listed(tx, &scope, &new).await?;
         if let Some(client) = scope.client() {
             let own = store::member_scope::read(tx, &scope, client.user).await?;
+            if own.removed {
+                return Err(denied(AccessDenial::MemberRemoved));
+            }
             own.scope.require_holds(&agents)?;
         }
         let places = store::assignment::places(tx, &scope, scope.organization().uid, &[]).await?;
@@ -66,7 +71,7 @@ pub async fn set(
         let change = match before.version {
             0 => Change::created(&answer),
             _ => {
-                let changed = ["all_agents", "agents"].map(str::to_owned).into();
+                let changed = before.changed_fields(&after);
                 Change::updated(&api::MemberScope::from(&before), &answer, changed)
             }
         };

@@ -3,7 +3,7 @@
 use clientele_api::assignment::{self as api, agent::State};
 use clientele_api::error::{ErrorReason, Invalid};
 use clientele_api::mask::Mask;
-use clientele_api::name::WorkspaceRef;
+use clientele_api::name::{Parts, WorkspaceRef};
 use clientele_api::{Error, Micros, Result, Uid, Violations, parse};
 
 const MAX_CHANNELS: usize = 20;
@@ -223,6 +223,14 @@ impl Agent {
 /// `workspaces/{workspace}/agents/{agent}`.
 pub fn agent_name(workspace: &WorkspaceRef, id: &str) -> String {
     format!("{}/agents/{id}", workspace.name())
+}
+
+/// The id in the name of an agent of this workspace.
+pub fn id_of<'n>(workspace: &WorkspaceRef, name: &'n str) -> Result<&'n str, Invalid> {
+    let parts = Parts::parse(name, &["workspaces/{workspace}/agents/{agent}"]).ok();
+    let here = parts.filter(|parts| parts.id("workspaces") == Some(&workspace.id));
+    let rule = || Invalid::new("must be of the form workspaces/{workspace}/agents/{agent}, in this workspace");
+    here.and_then(|parts| parts.id("agents")).ok_or_else(rule)
 }
 
 fn agent_id(text: &str) -> Result<String, Invalid> {

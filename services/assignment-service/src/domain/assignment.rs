@@ -2,9 +2,9 @@
 
 use super::agent::{Agent, agent_name};
 use clientele_api::assignment as api;
-use clientele_api::error::ErrorReason;
+use clientele_api::error::{ErrorReason, Invalid};
 use clientele_api::mask::Mask;
-use clientele_api::name::{OrganizationRef, last_id};
+use clientele_api::name::{OrganizationRef, Parts, last_id};
 use clientele_api::org::organization::State;
 use clientele_api::{Error, Micros, Result, Uid, Violations, parse};
 
@@ -181,6 +181,18 @@ impl Assignment {
         .map(|(path, _)| path.to_owned())
         .collect()
     }
+}
+
+/// The id of the agent in the name of an assignment of this organization.
+pub fn agent_id_of<'n>(organization: &OrganizationRef, name: &'n str) -> Result<&'n str, Invalid> {
+    let pattern = "workspaces/{workspace}/organizations/{organization}/assignments/{assignment}";
+    let parts = Parts::parse(name, &[pattern]).ok();
+    let here = parts.filter(|parts| {
+        let ids = (parts.id("workspaces"), parts.id("organizations"));
+        ids == (Some(&organization.workspace.id), Some(&organization.id))
+    });
+    let rule = || Invalid::new("must be an assignment of this organization");
+    here.and_then(|parts| parts.id("assignments")).ok_or_else(rule)
 }
 
 fn read_alias(alias: &str, path: &str, violations: &mut Violations) -> Option<String> {

@@ -1,9 +1,9 @@
 //! Scopes of members: which of their organization's agents they may use.
 
-use super::agent::agent_name;
+use super::agent::{self, agent_name};
 use clientele_api::assignment as api;
 use clientele_api::error::ErrorReason;
-use clientele_api::name::{OrganizationRef, Parts};
+use clientele_api::name::OrganizationRef;
 use clientele_api::{Error, Micros, Result, Uid, Violations};
 use std::collections::BTreeSet;
 
@@ -86,16 +86,9 @@ fn agent_ids(organization: &OrganizationRef, names: &[String], violations: &mut 
     let mut ids = Vec::new();
     let mut seen = BTreeSet::new();
     for (at, name) in names.iter().enumerate() {
-        let parts = Parts::parse(name, &["workspaces/{workspace}/agents/{agent}"]);
-        let here = parts
-            .ok()
-            .filter(|parts| parts.id("workspaces") == Some(&organization.workspace.id));
         let path = format!("member_scope.agents[{at}]");
-        match here.and_then(|parts| parts.id("agents")) {
-            None => violations.add(
-                path,
-                "must be of the form workspaces/{workspace}/agents/{agent}, in this workspace",
-            ),
+        match violations.check(&path, agent::id_of(&organization.workspace, name)) {
+            None => {}
             Some(id) if !seen.insert(id) => violations.add(path, "must not repeat another one"),
             Some(id) => ids.push(id.to_owned()),
         }
@@ -139,6 +132,19 @@ impl MemberScope {
             agents,
             ..self.clone()
         }
+    }
+
+    /// The paths of the leaves that differ afterwards.
+    pub fn changed_fields(&self, after: &MemberScope) -> Vec<String> {
+        let (before, after) = (&self.agents, &after.agents);
+        let all_agents = (*before == Agents::All) != (*after == Agents::All);
+        let listed = |agents: &Agents| matches!(agents, Agents::Listed(listed) if !listed.is_empty());
+        let agents = before != after && (listed(before) || listed(after));
+        [("all_agents", all_agents), ("agents", agents)]
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(path, _)| path.to_owned())
+            .collect()
     }
 
     /// PERMISSION_DENIED `GRANT_NOT_HELD` for agents that this one does not hold: nobody grants what they lack.
@@ -262,6 +268,17 @@ mod tests {
             (second.version, second.create_time, second.update_time),
             (2, NOW, Micros(2_000))
         );
+    }
+
+    #[test]
+    fn what_differs_is_told() {
+        let with = |agents| MemberScope::unset(Uid::new(), bakery(), Uid::new()).set(agents, NOW);
+        let changed = |before, after| with(before).changed_fields(&with(after));
+        assert_eq!(changed(listed(&["a"]), listed(&["b"])), ["agents"]);
+        assert_eq!(changed(Agents::All, listed(&["a"])), ["all_agents", "agents"]);
+        assert_eq!(changed(listed(&["a"]), Agents::All), ["all_agents", "agents"]);
+        assert_eq!(changed(Agents::All, listed(&[])), ["all_agents"]);
+        assert!(changed(Agents::All, Agents::All).is_empty());
     }
 
     #[test]

@@ -23,7 +23,8 @@ impl MigrationTrait for Step {
             DbBackend::Postgres => ("uuid", "text COLLATE \"C\"", "jsonb"),
             _ => ("blob", "text", "text"),
         };
-        // Whatever was assigned so far was so before any scope was set.
+        // Whatever was assigned so far was so before any scope was set. A replica of the version before that still runs says no time:
+        // what it assigns counts as assigned before, so scopes are to be set when none runs any more.
         let statements = format!(
             "ALTER TABLE assignments ADD COLUMN assign_time bigint NOT NULL DEFAULT 0;
             UPDATE assignments SET assign_time = create_time;

@@ -136,6 +136,7 @@ fn is_assigned(there: Option<Expr>) -> Expr {
         // As the index has it.
         .filter(assignment::Column::Removed.into_expr().not())
         .filter(Cond::all().add_option(there))
+        .filter(assignment::of_known_organization())
         .limit(1);
     Expr::from(assignment.into_query())
 }

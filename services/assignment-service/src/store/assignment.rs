@@ -262,15 +262,20 @@ pub fn listed_of_agent(agent: Uid, after: Option<Uid>, limit: u64) -> Select<Ent
 }
 
 /// The assignments of an agent, which was found in its workspace: to ask for that once more, PostgreSQL might read all of the workspace's.
-/// Each organization is looked for by itself: as EXISTS, it might read all of them instead.
 pub fn of_agent(agent: Uid) -> Select<Entity> {
+    Entity::present()
+        .filter(Column::AgentUid.eq(agent.0))
+        .filter(of_known_organization())
+}
+
+/// Whether the organization of an assignment is not purged. Each is looked for by itself: as EXISTS, PostgreSQL might read all of them
+/// instead.
+pub(super) fn of_known_organization() -> Expr {
     let known = organizations::Entity::find()
         .select_only()
         .column(organizations::Column::Id)
         .filter(Expr::col(organizations::Column::Uid.as_column_ref()).equals(Column::OrganizationUid.as_column_ref()));
-    Entity::present()
-        .filter(Column::AgentUid.eq(agent.0))
-        .filter(Expr::from(known.into_query()).is_not_null())
+    Expr::from(known.into_query()).is_not_null()
 }
 
 /// Those of the organization that were not taken away.

@@ -242,8 +242,9 @@ async fn several_agents_are_checked_in_the_order_of_the_request() {
         for wrong in [vec![], vec!["a"; 101]] {
             assert_eq!(fields(&world.check_all(&wrong, "").await.unwrap_err()), ["agents"]);
         }
-        let malformed = world.check_all(&["a", "", "a/b"], "").await.unwrap_err();
-        assert_eq!(fields(&malformed), ["agents[1]", "agents[2]"]);
+        let long = "x".repeat(100_000);
+        let malformed = world.check_all(&["a", "", "a/b", "a\0", &long], "").await.unwrap_err();
+        assert_eq!(fields(&malformed), ["agents[1]", "agents[2]", "agents[3]", "agents[4]"]);
         let user = &ann.user.uid;
         let elsewhere = format!("{ACME}/organizations/cafe/members/{user}");
         assert_eq!(

@@ -9,7 +9,13 @@ use clientele_api::{Error, Result, Uid, error::ErrorReason};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{DbBackend, FromQueryResult, QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, Statement};
+use std::cmp::min;
 use uuid::Uuid;
+
+/// How many rows of the log are read at a time at first, and where they are large.
+const FEW: u64 = 16;
+/// How many are at most.
+const MANY: u64 = 500;
 
 /// Whose rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,11 +93,19 @@ impl Journal {
         };
         let mut scanned = 0;
         let mut bytes = 0;
+        let mut wanted = FEW;
         while scanned < scan {
-            let stretch = std::cmp::min(scan - scanned, 500);
+            let stretch = min(scan - scanned, wanted);
             let select = newest_of(filter, self.db().backend(), listing.next).limit(stretch);
             let rows = select.all(self.db().read()).await.map_err(db_error)?;
             let found = rows.len() as u64;
+            let read: usize = rows.iter().map(|row| row.changes.len()).sum();
+            // A row may hold hundreds of changes: what is read at a time stays small.
+            wanted = if read > page::LARGEST {
+                FEW
+            } else {
+                min(wanted * 4, MANY)
+            };
             for row in rows {
                 if listing.rows.len() == limit || bytes > page::LARGEST {
                     return Ok(listing);

@@ -7,7 +7,7 @@ use clientele_api::{Result, Uid};
 use sea_orm::sea_query::{self, Alias, BinOper, Cond, Expr, ExprTrait, IntoIden, Order, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 use std::collections::HashSet;
-use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 /// How many resources a search looks at.
@@ -16,6 +16,8 @@ pub const MOST: usize = 1000;
 const FEW: usize = 50;
 /// How many rows are given their keys with one statement.
 const FILLED: u64 = 500;
+/// So many rows are ranked at a time.
+const RANKED: usize = 16;
 /// The column of the keys.
 const KEYS: &str = "search_keys";
 
@@ -400,8 +402,10 @@ impl<M> Rows<M> {
 /// What of the rows fits. Long texts take their time: the calls of others go on between them.
 async fn rank<M>(query: &Query, rows: Vec<M>, text: impl Fn(&M) -> Text<'_>) -> Vec<Found<M>> {
     let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        consume_budget().await;
+    for (at, row) in rows.into_iter().enumerate() {
+        if at % RANKED == 0 {
+            yield_now().await;
+        }
         let text = text(&row);
         if let Some(fit) = query.fit(&text) {
             let place = Place::of(fit, &text);
