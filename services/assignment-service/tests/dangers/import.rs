@@ -22,12 +22,15 @@ fn messages(prefix: &str, title: &str, request_id: Uuid) -> Vec<ImportAgentsRequ
     };
     let rows = Vec::from_iter((0..ROWS).map(row));
     let parted = rows.chunks(333).map(|rows| ImportAgentsRequest {
-        parent: "workspaces/acme".to_owned(),
         agents: rows.to_vec(),
-        request_id: request_id.to_string(),
         ..Default::default()
     });
-    parted.collect()
+    let first = ImportAgentsRequest {
+        parent: "workspaces/acme".to_owned(),
+        request_id: request_id.to_string(),
+        ..Default::default()
+    };
+    [first].into_iter().chain(parted).collect()
 }
 
 async fn import(

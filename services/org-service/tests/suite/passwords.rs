@@ -312,10 +312,14 @@ async fn of_several_who_reset_with_one_token_one_does() {
     .await;
 }
 
-/// How many of 64 wrong passwords at once were looked at. A minute in which the test is not finished gives one more.
+/// How many of 64 wrong passwords, eight at once, were looked at. A minute in which the test is not finished gives one more.
 async fn looked_at(world: &World, person: &Person, caller: &Caller) -> usize {
     let wrong = json!({ "name": user_name(person), "password": SECOND, "oldPassword": "tulip-anvil-mosaics" });
-    let answers = join_all((0..64).map(|_| world.call(caller, SET, wrong.clone()))).await;
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        // Few enough that a busy machine answers each before its deadline.
+        answers.extend(join_all((0..8).map(|_| world.call(caller, SET, wrong.clone()))).await);
+    }
     let mut looked_at = 0;
     for status in answers.into_iter().map(Result::unwrap_err) {
         if status.code() == Code::InvalidArgument {
