@@ -135,8 +135,8 @@ fn is_assigned(there: Option<Expr>) -> Expr {
         )
         // As the index has it.
         .filter(assignment::Column::Removed.into_expr().not())
-        .filter(Cond::all().add_option(there))
-        .filter(assignment::of_known_organization())
+        // One that was purged has none, whatever is still there of it.
+        .filter(there.unwrap_or_else(assignment::of_known_organization))
         .limit(1);
     Expr::from(assignment.into_query())
 }

@@ -558,9 +558,9 @@ async fn no_call_has_more_rows_than_it_may() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let bad = vec![row("", titled("A")); 5_000];
-        let mut all: Vec<_> = (0..20).map(|_| message(bad.clone())).collect();
-        all.push(message(numbered(0..1)));
-        let refusal = world.import(all).await.unwrap_err();
+        let mut all = vec![bad; 20].concat();
+        all.extend(numbered(0..1));
+        let refusal = world.import(messages(&all, 5_000, "")).await.unwrap_err();
         let fields = refusal.get_details_bad_request().unwrap().field_violations;
         assert_eq!(fields[0].field, "agents");
         assert_eq!(coded(refusal), refused(Code::InvalidArgument, "INVALID_FIELDS"));

@@ -12,7 +12,7 @@ use clientele_api::assignment::{
 };
 use clientele_api::org;
 use clientele_store::search::{Fit, MOST, Query, Text};
-use clientele_testkit::{Database, Engine, on_both_engines, seed};
+use clientele_testkit::{ClientUser, Database, Engine, on_both_engines, seed};
 use corpus::{Corpus, corpus, count_every_agent, facets, ids, look_at_every_agent};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -427,10 +427,15 @@ async fn agents_are_found_by_where_they_are_assigned() {
         assert_eq!(found("", true, "").await, ["a", "d"]);
         assert_eq!(found(BAKERY, false, "state = ARCHIVED").await, ["c"]);
         // Suspended or deleted, it keeps its agents.
-        world
+        let mill = world
             .change(&mill, |mill| mill.set_state(org::organization::State::Deleted))
             .await;
         assert_eq!(found(&mill_name, false, "").await, ["a", "d"]);
+        assert_eq!(found("", true, "").await, ["a", "d"]);
+        // Purged, it has none, before they are taken away too.
+        ClientUser::create(&world.feed, world.acme, &mill).purge_organization();
+        world.hear().await;
+        assert_eq!(found("", true, "").await, ["a", "c", "d"]);
 
         let refusal = async |not_assigned_to: &str| {
             let request = SearchAgentsRequest {

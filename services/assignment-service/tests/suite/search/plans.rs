@@ -221,6 +221,13 @@ fn nodes(plan: &Value) -> Vec<&Value> {
     [plan].into_iter().chain(below).collect()
 }
 
+/// What tells where an agent is assigned, and to whom.
+const BY_AGENT: &[&str] = &[
+    "assignments_agent",
+    "assignments_by_agent",
+    "projection_organizations_pkey",
+];
+
 /// Explains a statement: its nodes must be `Limit`, look-ups of assignments by agent, or these of one of these indexes.
 async fn explain(connection: &DatabaseConnection, mut statement: Statement, kinds: &[&str], indexes: &[&str]) -> Value {
     statement.sql = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", statement.sql);
@@ -229,8 +236,8 @@ async fn explain(connection: &DatabaseConnection, mut statement: Statement, kind
     for node in nodes(&explained[0]["Plan"]) {
         let kind = node["Node Type"].as_str().unwrap();
         let used = node["Index Name"].as_str();
-        let by_agent = ["Index Scan", "Index Only Scan"].contains(&kind)
-            && used.is_some_and(|used| ["assignments_agent", "assignments_by_agent"].contains(&used));
+        let by_agent =
+            ["Index Scan", "Index Only Scan"].contains(&kind) && used.is_some_and(|used| BY_AGENT.contains(&used));
         let allowed = kinds.contains(&kind) && used.is_none_or(|used| indexes.contains(&used));
         assert!(kind == "Limit" || by_agent || allowed, "has a {kind}: {explained:#}");
     }
@@ -327,6 +334,7 @@ async fn assert_steps(connection: &DatabaseConnection, mut statement: Statement,
         "SCAN json_each ",
         "SEARCH assignments USING INDEX assignments_agent (organization_uid=? AND agent_uid=?)",
         "SEARCH assignments USING INDEX assignments_by_agent (agent_uid=?)",
+        "SEARCH projection_organizations USING INDEX sqlite_autoindex_projection_organizations_1 (uid=?)",
     ];
     let is_besides = |step: &&String| besides.iter().any(|known| step.starts_with(known));
     let own: Vec<&String> = steps.iter().filter(|step| !is_besides(step)).collect();
