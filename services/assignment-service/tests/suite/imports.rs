@@ -882,13 +882,14 @@ async fn a_workspace_that_was_just_filled_takes_more(engine: Engine) {
         url: world.database.url.clone(),
         service: "assignment",
     };
-    let uuid = match engine {
-        Engine::Postgres => "gen_random_uuid()",
-        Engine::Sqlite => "randomblob(16)",
+    let (uuid, many) = match engine {
+        // So many that comparing each with each of a chunk's ids takes longer than a unit may.
+        Engine::Postgres => ("gen_random_uuid()", 400_000),
+        Engine::Sqlite => ("randomblob(16)", 100_000),
     };
     let rest = "version, create_time, update_time, title, description, platform, channels, tags, state, archived";
     let fill = format!(
-        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {many})
          INSERT INTO agents (uid, workspace_uid, workspace_id, id, {rest})
          SELECT {uuid}, workspace_uid, workspace_id, 'filler-' || n, {rest} FROM agents, numbers
             WHERE id = 'agent-1'"
