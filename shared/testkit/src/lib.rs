@@ -31,7 +31,7 @@ pub use org_feed::{Counted, OrgFeed};
 pub use patience::patiently;
 pub use process::Process;
 pub use proxy::Proxy;
-pub use seed::seed;
+pub use seed::{mistyped, seed};
 pub use server::Running;
 pub use tokens::Tokens;
 pub use until::until;

@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::domain::agent::agent_name;
-use crate::domain::assignment::Assignment;
+use crate::domain::assignment::{Assignment, require_active};
 use crate::domain::member_scope::{Agents, Listed, NewScope};
 use crate::store;
 use clientele_api::assignment as api;
@@ -44,8 +44,9 @@ pub async fn set(
     let author = scope.author();
     let unit = async move |tx: &Tx| {
         let organization = store::organization::lock(tx, &scope).await?;
+        // While it is suspended, the staff may change all but assignments.
         if organization.state() == State::Deleted {
-            return Err(deleted(scope.organization()));
+            require_active(scope.organization(), State::Deleted)?;
         }
         let member = store::member_scope::read(tx, &scope, user).await?;
         if member.removed {
@@ -119,10 +120,4 @@ fn removed(organization: &OrganizationRef, user: Uid) -> Error {
     let name = format!("{}/members/{user}", organization.name());
     let message = format!("{name:?} is removed: add it again first");
     Error::new(ErrorReason::MemberRemoved, message).about("Member", name)
-}
-
-fn deleted(organization: &OrganizationRef) -> Error {
-    let name = organization.name();
-    let message = format!("{name:?} is deleted: undelete it first");
-    Error::new(ErrorReason::OrganizationDeleted, message).about("Organization", name)
 }

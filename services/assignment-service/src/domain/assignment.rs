@@ -252,7 +252,7 @@ pub fn require_room(organization: &OrganizationRef, limit: Option<i32>, used: i6
         .about("Organization", name))
 }
 
-/// Refuses to change the assignments of an organization that is not in use.
+/// Refuses what can't be done in an organization that is not in use, as to change its assignments.
 pub fn require_active(organization: &OrganizationRef, state: State) -> Result<()> {
     let (reason, advice) = match state {
         State::Active => return Ok(()),

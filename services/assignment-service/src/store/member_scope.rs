@@ -85,6 +85,7 @@ pub struct Member {
 #[derive(FromQueryResult)]
 struct Row {
     member_uid: Uuid,
+    /// The number of `Member.State`.
     member_state: i32,
     #[sea_orm(nested)]
     scope: Option<Model>,
@@ -141,7 +142,7 @@ pub fn not_found(organization: &OrganizationRef, user: impl std::fmt::Display) -
     Error::not_found("Member", format!("{}/members/{user}", organization.name()))
 }
 
-/// The latest time at which a scope of the organization was set; 0: never.
+/// Reads the latest time at which a scope of the organization was set; NULL: never.
 pub(super) fn latest(organization: Uid) -> SelectStatement {
     Entity::find()
         .select_only()

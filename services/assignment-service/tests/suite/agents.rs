@@ -1,6 +1,6 @@
 //! The catalogue of agents.
 
-use crate::{ACME, World, agent_name, coded, refused, texts, titled};
+use crate::{ACME, World, agent_name, coded, full, refused, texts, titled};
 use clientele_api::assignment::agent::State;
 use clientele_api::assignment::{
     Agent, ArchiveAgentRequest, BatchGetAgentsRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest,
@@ -103,14 +103,7 @@ fn named(id: &str) -> Agent {
 async fn an_agent_is_entered_and_read_back_equal() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
-        let given = Agent {
-            description: Some("Answers.\nAlways.".into()),
-            platform: Some("voiceflow".into()),
-            channels: texts(&["web", "whatsapp"]),
-            tags: texts(&["ä \"quoted\"", "b"]),
-            state: Some(State::Deployed.into()),
-            ..titled("Support")
-        };
+        let given = full();
         let created = world.create("Agent_1-a", given.clone()).await.unwrap();
         assert_eq!((created.name.as_str(), created.version), (&*agent_name("Agent_1-a"), 1));
         assert!(created.create_time.is_some() && created.create_time == created.update_time);

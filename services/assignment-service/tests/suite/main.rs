@@ -27,7 +27,7 @@ use clientele_api::Uid;
 use clientele_api::access::StaffRole;
 use clientele_api::assignment::agent_service_client::AgentServiceClient;
 use clientele_api::assignment::assignment_service_client::AssignmentServiceClient;
-use clientele_api::assignment::{Agent, AssignAgentRequest, Assignment, CreateAgentRequest};
+use clientele_api::assignment::{Agent, AssignAgentRequest, Assignment, CreateAgentRequest, agent::State};
 use clientele_api::assignment::{ListAgentsRequest, ListAssignmentsRequest, UnassignAgentRequest, UpdateAgentRequest};
 use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::org::Organization;
@@ -258,6 +258,18 @@ fn titled(title: &str) -> Agent {
     Agent {
         title: Some(title.to_owned()),
         ..Default::default()
+    }
+}
+
+/// An agent of which everything is said.
+fn full() -> Agent {
+    Agent {
+        description: Some("Answers.\nAlways.".into()),
+        platform: Some("voiceflow".into()),
+        channels: texts(&["web", "whatsapp"]),
+        tags: texts(&["ä \"quoted\"", "b"]),
+        state: Some(State::Deployed.into()),
+        ..titled("Support")
     }
 }
 

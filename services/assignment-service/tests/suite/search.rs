@@ -12,7 +12,7 @@ use clientele_api::assignment::{
 };
 use clientele_api::org;
 use clientele_store::search::{Fit, MOST, Query, Text};
-use clientele_testkit::{ClientUser, Database, Engine, on_both_engines, seed};
+use clientele_testkit::{ClientUser, Database, Engine, mistyped, on_both_engines, seed};
 use corpus::{Corpus, corpus, count_every_agent, facets, ids, look_at_every_agent};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -63,6 +63,17 @@ impl World {
         .await
     }
 
+    /// Enters the agent `theirs` in the workspace `globex`.
+    async fn create_theirs(&self, title: &str) {
+        let request = CreateAgentRequest {
+            parent: "workspaces/globex".into(),
+            agent_id: "theirs".into(),
+            agent: Some(titled(title)),
+            ..Default::default()
+        };
+        self.agents().create_agent(self.service.request(request)).await.unwrap();
+    }
+
     async fn connection(&self) -> DatabaseConnection {
         sea_orm::Database::connect(&self.database.url).await.unwrap()
     }
@@ -100,23 +111,7 @@ fn mistype(random: &mut StdRng, agent: &Agent) -> String {
         1 => &agent.tags[0],
         _ => agent.title(),
     };
-    let words: Vec<&str> = meant.split_whitespace().collect();
-    let mut typed = Vec::new();
-    for _ in 0..random.random_range(1..=2) {
-        let mut letters: Vec<char> = words[random.random_range(0..words.len())].chars().collect();
-        let at = random.random_range(0..letters.len());
-        match random.random_range(0..8) {
-            0 => letters[at] = 'o',
-            1 => letters.insert(at, 'r'),
-            2 => drop(letters.remove(at)),
-            3 if at > 0 => letters.swap(at - 1, at),
-            4 => letters.truncate(at + 1),
-            5 => drop(letters.drain(..at)),
-            _ => {}
-        }
-        typed.push(letters.into_iter().collect::<String>());
-    }
-    typed.join(" ")
+    mistyped(random, meant)
 }
 
 /// Where an agent stands, as the kit judges it.
@@ -468,17 +463,7 @@ async fn other_workspaces_agents_are_not_found() {
         let world = World::start(engine).await;
         world.feed.create_workspace("globex");
         world.hear().await;
-        let theirs = CreateAgentRequest {
-            parent: "workspaces/globex".into(),
-            agent_id: "theirs".into(),
-            agent: Some(titled("Bakery")),
-            ..Default::default()
-        };
-        world
-            .agents()
-            .create_agent(world.service.request(theirs))
-            .await
-            .unwrap();
+        world.create_theirs("Bakery").await;
         for query in ["", "bakery", "bak", "b", "bakrey"] {
             assert_eq!(world.finds(query).await, [""; 0], "{query}");
         }
@@ -564,17 +549,7 @@ async fn nothing_that_is_typed_means_anything_special_or_hurts_anybody() {
             };
             world.create(&format!("long-{at}"), agent).await.unwrap();
         }
-        let theirs = CreateAgentRequest {
-            parent: "workspaces/globex".into(),
-            agent_id: "theirs".into(),
-            agent: Some(titled("Theirs")),
-            ..Default::default()
-        };
-        world
-            .agents()
-            .create_agent(world.service.request(theirs))
-            .await
-            .unwrap();
+        world.create_theirs("Theirs").await;
 
         let words = |count: usize| {
             (0..count)

@@ -4,7 +4,7 @@ use crate::{World, create, named};
 use clientele_api::Uid;
 use clientele_api::org::Organization;
 use clientele_store::search::{Fit, Keys, MOST, Query, Text};
-use clientele_testkit::{Database, Engine, on_both_engines, reason, seed};
+use clientele_testkit::{Database, Engine, mistyped, on_both_engines, reason, seed};
 use org_service::migrations::Migrator;
 use org_service::store::organization::{SEARCH, searched};
 use rand::Rng;
@@ -344,28 +344,6 @@ fn word(random: &mut StdRng) -> String {
         .collect()
 }
 
-/// What somebody types who means this: all or a part of some of its words, often with a typo.
-fn typed(random: &mut StdRng, title: &str) -> String {
-    let words: Vec<&str> = title.split(' ').collect();
-    let picked = random.random_range(1..=2);
-    let mut typed = Vec::new();
-    for _ in 0..picked {
-        let mut letters: Vec<char> = words[random.random_range(0..words.len())].chars().collect();
-        let at = random.random_range(0..letters.len());
-        match random.random_range(0..7) {
-            0 => letters[at] = 'o',
-            1 => letters.insert(at, 'r'),
-            2 => drop(letters.remove(at)),
-            3 if at > 0 => letters.swap(at - 1, at),
-            4 => letters.truncate(at + 1),
-            5 => drop(letters.drain(..at)),
-            _ => {}
-        }
-        typed.push(letters.into_iter().collect::<String>());
-    }
-    typed.join(" ")
-}
-
 #[tokio::test]
 async fn both_engines_find_what_fits_and_nothing_else_in_the_same_order() {
     let random = &mut seed();
@@ -387,7 +365,7 @@ async fn both_engines_find_what_fits_and_nothing_else_in_the_same_order() {
     for _ in 0..200 {
         let (_, title, external_id, email) = &all[random.random_range(0..all.len())];
         let meant = [title, title, title, external_id, email][random.random_range(0..5)];
-        let typed = typed(random, &meant.replace(['@', '.', '-'], " "));
+        let typed = mistyped(random, &meant.replace(['@', '.', '-'], " "));
         let Some(query) = Query::new(Uid::NIL, &typed) else {
             continue;
         };
