@@ -19,6 +19,7 @@ const READS: &[&str] = &[
     "Check",
     "BatchCheck",
     "Test",
+    "Render",
     "Watch",
 ];
 
@@ -521,7 +522,7 @@ struct Leaf {
     present: String,
 }
 
-/// The leaves of a resource: sub-messages are walked through, except those of google.protobuf, maps and lists.
+/// The leaves of a resource: sub-messages are walked through, except those of google.protobuf, maps, lists, and values.
 fn find_leaves(
     message: &MessageDescriptor,
     prefix: &str,
@@ -543,7 +544,10 @@ fn find_leaves(
         let value = format!("{rust}.{}", field.name());
         match field.kind() {
             Kind::Message(inner)
-                if !field.is_list() && !field.is_map() && !inner.full_name().starts_with("google.protobuf.") =>
+                if !field.is_list()
+                    && !field.is_map()
+                    && !inner.full_name().starts_with("google.protobuf.")
+                    && !is_value(&inner) =>
             {
                 let inner_name = format!("{}_{}", rust.replace('.', "_"), field.name());
                 let mut inside = Vec::new();
@@ -569,6 +573,11 @@ fn find_leaves(
         }
     }
     Ok(())
+}
+
+/// A message in which absent can't be told from empty is changed as a whole.
+fn is_value(message: &MessageDescriptor) -> bool {
+    message.fields().all(|field| !field.supports_presence())
 }
 
 /// Rust that clears the times of a message and of those in it.
@@ -615,7 +624,7 @@ fn behavior(field: &FieldDescriptor) -> Result<&'static str> {
         .collect();
     Ok(if numbers.contains(&3) {
         "OutputOnly"
-    } else if numbers.contains(&8) {
+    } else if numbers.contains(&5) || numbers.contains(&8) {
         "Identifier"
     } else {
         "Mutable"

@@ -172,8 +172,10 @@ pub fn code(reason: ErrorReason) -> Code {
         R::CallerNotAllowed | R::AccessDenied | R::PermissionMissing | R::GrantNotHeld | R::FieldNotAllowed => {
             Code::PermissionDenied
         }
-        R::ResourceNotFound => Code::NotFound,
-        R::ResourceExists | R::ExternalIdTaken | R::EmailTaken => Code::AlreadyExists,
+        R::ResourceNotFound | R::RevisionNotFound => Code::NotFound,
+        R::ResourceExists | R::ExternalIdTaken | R::EmailTaken | R::TabIdUsed | R::ShortCodeTaken => {
+            Code::AlreadyExists
+        }
         R::EtagMismatch | R::Contention => Code::Aborted,
         R::OrganizationSuspended
         | R::OrganizationNotSuspended
@@ -197,6 +199,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::SignInRequired
         | R::WorkspaceNotEmpty
         | R::AgentAssigned
+        | R::CannedResponsesDisabled
         | R::NoOneOnline => Code::FailedPrecondition,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::Overloaded

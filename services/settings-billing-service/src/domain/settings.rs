@@ -167,6 +167,7 @@ impl From<&Settings<OrganizationRef>> for api::Settings {
             overrides: Some((&settings.values).into()),
             effective: None,
             sources: Vec::new(),
+            text_direction: None,
         }
     }
 }

@@ -116,6 +116,7 @@ impl From<&Values> for api::SettingsValues {
                 show_messages: values.show_messages,
             }),
             canned_responses_enabled: values.canned_responses_enabled,
+            ..Default::default()
         }
     }
 }

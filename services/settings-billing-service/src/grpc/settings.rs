@@ -51,4 +51,35 @@ impl SettingsService for SettingsRpc {
             })
             .await
     }
+
+    async fn batch_get_settings(
+        &self,
+        _: Request<clientele_api::settings::BatchGetSettingsRequest>,
+    ) -> Result<Response<clientele_api::settings::BatchGetSettingsResponse>, Status> {
+        Err(Status::unimplemented("wip"))
+    }
+    async fn list_settings_revisions(
+        &self,
+        _: Request<clientele_api::settings::ListSettingsRevisionsRequest>,
+    ) -> Result<Response<clientele_api::settings::ListSettingsRevisionsResponse>, Status> {
+        Err(Status::unimplemented("wip"))
+    }
+    async fn rollback_settings(
+        &self,
+        _: Request<clientele_api::settings::RollbackSettingsRequest>,
+    ) -> Result<Response<Settings>, Status> {
+        Err(Status::unimplemented("wip"))
+    }
+    async fn list_workspace_settings_revisions(
+        &self,
+        _: Request<clientele_api::settings::ListWorkspaceSettingsRevisionsRequest>,
+    ) -> Result<Response<clientele_api::settings::ListWorkspaceSettingsRevisionsResponse>, Status> {
+        Err(Status::unimplemented("wip"))
+    }
+    async fn rollback_workspace_settings(
+        &self,
+        _: Request<clientele_api::settings::RollbackWorkspaceSettingsRequest>,
+    ) -> Result<Response<WorkspaceSettings>, Status> {
+        Err(Status::unimplemented("wip"))
+    }
 }
