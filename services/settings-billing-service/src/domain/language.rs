@@ -1,6 +1,7 @@
 //! Languages of the dashboard: ISO 639-1.
 
 use clientele_api::error::Invalid;
+use clientele_api::settings::TextDirection;
 use std::fmt;
 
 /// The 183 languages of ISO 639-1, each with all that means it: its code, its three-letter codes (ISO 639-2/T, which
@@ -20,6 +21,9 @@ const LANGUAGES: &str = "
     tk/tuk tl/tgl tn/tsn to/ton tr/tur ts/tso tt/tat tw/twi ty/tah ug/uig uk/ukr ur/urd uz/uzb ve/ven vi/vie vo/vol
     wa/wln wo/wol xh/xho yi/yid/ji yo/yor za/zha zh/zho/chi zu/zul
 ";
+
+/// Those that are mostly written from right to left: in Arabic, Hebrew or Thaana (CLDR: likelySubtags and scriptMetadata).
+const RIGHT_TO_LEFT: [&str; 10] = ["ar", "dv", "fa", "he", "ks", "ps", "sd", "ug", "ur", "yi"];
 
 /// A language of ISO 639-1.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,15 @@ impl Language {
     /// Its two-letter code.
     pub fn code(self) -> &'static str {
         self.0
+    }
+
+    /// Where its lines begin.
+    pub fn direction(self) -> TextDirection {
+        if RIGHT_TO_LEFT.contains(&self.0) {
+            TextDirection::RightToLeft
+        } else {
+            TextDirection::LeftToRight
+        }
     }
 }
 
@@ -97,6 +110,18 @@ mod tests {
             }
         }
         assert_eq!(languages().count(), 183);
+    }
+
+    #[test]
+    fn lines_begin_where_the_script_has_them() {
+        let direction = |code| Language::parse(code).unwrap().direction();
+        for code in RIGHT_TO_LEFT {
+            assert_eq!(direction(code), TextDirection::RightToLeft, "{code}");
+        }
+        for code in ["en", "zh", "az", "ku", "tr", "ja"] {
+            assert_eq!(direction(code), TextDirection::LeftToRight, "{code}");
+        }
+        assert_eq!(direction("iw"), TextDirection::RightToLeft);
     }
 
     #[test]

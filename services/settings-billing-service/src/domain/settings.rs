@@ -1,5 +1,6 @@
 //! Settings: what an organization overrides, and the defaults that its workspace gives it.
 
+use super::language::Language;
 use super::values::{Values, check_handoff, effective};
 use clientele_api::error::ErrorReason;
 use clientele_api::mask::Mask;
@@ -23,6 +24,13 @@ pub trait Owner: Clone + PartialEq {
     fn uid(&self) -> Uid;
     /// The name of the owner.
     fn name(&self) -> String;
+    /// The workspace that it is, or that holds it.
+    fn workspace(&self) -> &WorkspaceRef;
+
+    /// The name of its settings.
+    fn settings_name(&self) -> String {
+        format!("{}/settings", self.name())
+    }
 }
 
 impl Owner for OrganizationRef {
@@ -38,6 +46,10 @@ impl Owner for OrganizationRef {
     fn name(&self) -> String {
         self.name()
     }
+
+    fn workspace(&self) -> &WorkspaceRef {
+        &self.workspace
+    }
 }
 
 impl Owner for WorkspaceRef {
@@ -52,6 +64,10 @@ impl Owner for WorkspaceRef {
 
     fn name(&self) -> String {
         self.name()
+    }
+
+    fn workspace(&self) -> &WorkspaceRef {
+        self
     }
 }
 
@@ -95,7 +111,7 @@ impl<O: Owner> Settings<O> {
 
     /// `…/settings`.
     pub fn name(&self) -> String {
-        format!("{}/settings", self.owner.name())
+        self.owner.settings_name()
     }
 
     /// With the values that are wanted, those of the mask that are absent cleared; equal to these if nothing differs. `above` is what
@@ -134,7 +150,9 @@ impl Settings<OrganizationRef> {
     /// The message with what holds under these defaults.
     pub fn with_effective(&self, defaults: &Values) -> api::Settings {
         let effective = effective(defaults, &self.values);
+        let direction = effective.values.language.map(Language::direction);
         api::Settings {
+            text_direction: direction.map(i32::from),
             effective: Some((&effective.values).into()),
             sources: effective.sources,
             ..self.into()
@@ -189,7 +207,6 @@ impl From<&Settings<WorkspaceRef>> for api::WorkspaceSettings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::language::Language;
     use super::*;
     use clientele_api::request::Behavior;
     use clientele_api::settings::{Layout, field_source::Source};

@@ -1,10 +1,16 @@
 //! Values of settings: what is set on one level, and what holds when the levels are taken together.
 
+use super::branding::Branding;
+use super::custom_tab::{self, CustomTab};
 use super::language::Language;
+use super::named::named;
+use super::page;
+use super::time_zone::TimeZone;
 use clientele_api::error::{ErrorReason, Invalid};
 use clientele_api::mask::Mask;
-use clientele_api::settings::{self as api, FieldSource, Layout, field_source::Source};
-use clientele_api::{Error, Result, Violations, parse};
+use clientele_api::settings::{self as api, FieldSource, Layout, Page, field_source::Source};
+use clientele_api::{Error, Result, Violations};
+use std::sync::LazyLock;
 
 /// Values of settings on one level; none: not set on it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,19 +25,69 @@ pub struct Values {
     pub smart_enabled: Option<bool>,
     /// Whether the conversation shows who is talking.
     pub show_messages: Option<bool>,
-    /// Whether saved answers are offered.
+    /// Whether canned responses are offered.
     pub canned_responses_enabled: Option<bool>,
+    /// The pages that are offered.
+    pub pages: Option<Vec<Page>>,
+    /// The agency's own tabs.
+    pub custom_tabs: Option<Vec<CustomTab>>,
+    /// Whether conversations may be tagged with any words.
+    pub free_tags_enabled: Option<bool>,
+    /// The time zone of the dashboard.
+    pub time_zone: Option<TimeZone>,
+    /// The colours of the dashboard.
+    pub branding: Option<Branding>,
 }
 
 /// What holds where nobody set anything.
-const BUILT_IN: Values = Values {
+static BUILT_IN: LazyLock<Values> = LazyLock::new(|| Values {
     language: Some(Language::ENGLISH),
     layout: Some(Layout::Vertical),
     human_enabled: Some(false),
     smart_enabled: Some(false),
     show_messages: Some(true),
     canned_responses_enabled: Some(false),
-};
+    pages: Some(page::ALL.to_vec()),
+    custom_tabs: Some(Vec::new()),
+    free_tags_enabled: Some(false),
+    time_zone: Some(TimeZone::UTC),
+    branding: Some(Branding::default()),
+});
+
+/// What is wrong with a value: rules that were broken, each with the path of its field below the value.
+#[derive(Debug, Default, PartialEq)]
+pub struct Broken(Vec<(String, Invalid)>);
+
+impl Broken {
+    /// Notes a broken rule.
+    pub(super) fn add(&mut self, path: &str, rule: String) {
+        self.0.push((path.to_owned(), Invalid::new(rule)));
+    }
+
+    /// Notes what broke a rule.
+    pub(super) fn check<T>(&mut self, path: &str, parsed: Result<T, Invalid>) -> Option<T> {
+        parsed.map_err(|Invalid(rule)| self.add(path, rule)).ok()
+    }
+
+    /// The value, if it broke no rule.
+    pub(super) fn finish<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn told(&self) -> Vec<(&str, &str)> {
+        self.0
+            .iter()
+            .map(|(path, Invalid(rule))| (path.as_str(), rule.as_str()))
+            .collect()
+    }
+}
+
+impl From<Invalid> for Broken {
+    fn from(rule: Invalid) -> Self {
+        Self(vec![(String::new(), rule)])
+    }
+}
 
 /// One of the values: what is done with each alike, so that a new one stands in one line of [`LEAVES`].
 struct Leaf {
@@ -42,7 +98,7 @@ struct Leaf {
     /// Makes it what it is in others.
     take: fn(&mut Values, &Values),
     /// Makes it what a message says; absent there, it is cleared.
-    parse: fn(&mut Values, &api::SettingsValues) -> Result<(), Invalid>,
+    parse: fn(&mut Values, &api::SettingsValues) -> Result<(), Broken>,
 }
 
 /// Each leaf by its path, its field, and what a message says of it.
@@ -64,11 +120,16 @@ macro_rules! leaves {
 
 const LEAVES: &[Leaf] = &leaves! {
     "language" => language, |given| given.language.as_deref().map(Language::parse);
-    "layout" => layout, |given| given.layout.map(parse::enum_value);
-    "handoff.human_enabled" => human_enabled, |given| given.handoff?.human_enabled.map(Ok);
-    "handoff.smart_enabled" => smart_enabled, |given| given.handoff?.smart_enabled.map(Ok);
-    "handoff.show_messages" => show_messages, |given| given.handoff?.show_messages.map(Ok);
-    "canned_responses_enabled" => canned_responses_enabled, |given| given.canned_responses_enabled.map(Ok);
+    "layout" => layout, |given| given.layout.map(|number| named(number, Layout::as_str_name));
+    "handoff.human_enabled" => human_enabled, |given| given.handoff?.human_enabled.map(Ok::<_, Broken>);
+    "handoff.smart_enabled" => smart_enabled, |given| given.handoff?.smart_enabled.map(Ok::<_, Broken>);
+    "handoff.show_messages" => show_messages, |given| given.handoff?.show_messages.map(Ok::<_, Broken>);
+    "canned_responses_enabled" => canned_responses_enabled, |given| given.canned_responses_enabled.map(Ok::<_, Broken>);
+    "pages" => pages, |given| given.pages.as_ref().map(page::parse);
+    "custom_tabs" => custom_tabs, |given| given.custom_tabs.as_ref().map(custom_tab::parse);
+    "free_tags_enabled" => free_tags_enabled, |given| given.free_tags_enabled.map(Ok::<_, Broken>);
+    "time_zone" => time_zone, |given| given.time_zone.as_deref().map(TimeZone::parse);
+    "branding" => branding, |given| given.branding.as_ref().map(Branding::parse);
 };
 
 impl Values {
@@ -87,12 +148,23 @@ impl Values {
         let mut values = self.clone();
         for leaf in LEAVES {
             let path = format!("{path}.{}", leaf.path);
-            if mask.has(&path) {
-                let parsed = (leaf.parse)(&mut values, message);
-                violations.check(&format!("{resource}.{path}"), parsed);
+            if mask.has(&path)
+                && let Err(Broken(rules)) = (leaf.parse)(&mut values, message)
+            {
+                for (below, Invalid(rule)) in rules {
+                    violations.add(format!("{resource}.{path}{below}"), rule);
+                }
             }
         }
         values
+    }
+
+    /// The ids of custom tabs that are new afterwards: neither here nor among those above.
+    pub fn new_tabs<'a>(&self, after: &'a Values, above: &Values) -> Vec<&'a str> {
+        let known = [self, above].map(|values| values.custom_tabs.as_deref().unwrap_or_default());
+        let is_known = |id: &str| known.iter().any(|tabs| tabs.iter().any(|tab| tab.id == id));
+        let tabs = after.custom_tabs.iter().flatten().map(|tab| tab.id.as_str());
+        tabs.filter(|id| !is_known(id)).collect()
     }
 
     /// The paths of the leaves that differ afterwards, below this one.
@@ -116,7 +188,15 @@ impl From<&Values> for api::SettingsValues {
                 show_messages: values.show_messages,
             }),
             canned_responses_enabled: values.canned_responses_enabled,
-            ..Default::default()
+            pages: values.pages.as_ref().map(|pages| api::PageList {
+                pages: pages.iter().map(|page| i32::from(*page)).collect(),
+            }),
+            custom_tabs: values.custom_tabs.as_ref().map(|tabs| api::CustomTabList {
+                tabs: tabs.iter().map(Into::into).collect(),
+            }),
+            free_tags_enabled: values.free_tags_enabled,
+            time_zone: values.time_zone.map(|zone| zone.name().to_owned()),
+            branding: values.branding.as_ref().map(Into::into),
         }
     }
 }
@@ -137,7 +217,7 @@ pub(super) fn effective(defaults: &Values, overrides: &Values) -> Effective {
     let levels = [
         (overrides, Source::Organization),
         (defaults, Source::Workspace),
-        (&BUILT_IN, Source::BuiltIn),
+        (&*BUILT_IN, Source::BuiltIn),
     ];
     let mut values = Values::default();
     let mut sources = Vec::new();

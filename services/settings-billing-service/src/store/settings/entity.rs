@@ -1,12 +1,17 @@
 //! The two tables. What can be set is the same for both, so each column of a value stands here once: in the row, to it, and from it.
 
+use crate::domain::branding::Branding;
+use crate::domain::custom_tab::CustomTab;
 use crate::domain::language::Language;
 use crate::domain::settings::{Owner, Settings};
+use crate::domain::time_zone::TimeZone;
 use crate::domain::values::Values;
-use clientele_api::settings::Layout;
+use clientele_api::settings::{Layout, Page, custom_tab::Visibility};
 use clientele_api::{Error, Micros, Result};
 use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// A table: the columns that say whose the settings are, the key first, and those that both tables have.
 macro_rules! table {
@@ -37,8 +42,21 @@ macro_rules! table {
             pub smart_enabled: Option<bool>,
             /// Whether the conversation shows who is talking.
             pub show_messages: Option<bool>,
-            /// Whether saved answers are offered.
+            /// Whether canned responses are offered.
             pub canned_responses_enabled: Option<bool>,
+            /// The pages that are offered.
+            #[sea_orm(column_type = "JsonBinary", nullable)]
+            pub pages: Option<PageList>,
+            /// The agency's own tabs.
+            #[sea_orm(column_type = "JsonBinary", nullable)]
+            pub custom_tabs: Option<TabList>,
+            /// Whether conversations may be tagged with any words.
+            pub free_tags_enabled: Option<bool>,
+            /// A name of the IANA database.
+            pub time_zone: Option<String>,
+            /// The colours of the dashboard.
+            #[sea_orm(column_type = "JsonBinary", nullable)]
+            pub branding: Option<Colors>,
         }
 
         /// The row stands alone.
@@ -63,6 +81,11 @@ macro_rules! table {
                 smart_enabled: Set(values.smart_enabled),
                 show_messages: Set(values.show_messages),
                 canned_responses_enabled: Set(values.canned_responses_enabled),
+                pages: Set(values.pages.as_deref().map(PageList::from)),
+                custom_tabs: Set(values.custom_tabs.as_deref().map(TabList::from)),
+                free_tags_enabled: Set(values.free_tags_enabled),
+                time_zone: Set(values.time_zone.map(|zone| zone.name().to_owned())),
+                branding: Set(values.branding.clone().map(Colors::from)),
             })
         }
 
@@ -80,6 +103,11 @@ macro_rules! table {
                     smart_enabled: row.smart_enabled,
                     show_messages: row.show_messages,
                     canned_responses_enabled: row.canned_responses_enabled,
+                    pages: row.pages.map(PageList::pages).transpose()?,
+                    custom_tabs: row.custom_tabs.map(TabList::tabs).transpose()?,
+                    free_tags_enabled: row.free_tags_enabled,
+                    time_zone: time_zone(row.time_zone.as_deref())?,
+                    branding: row.branding.map(Branding::from),
                 },
             })
         }
@@ -119,4 +147,99 @@ fn language(column: Option<&str>) -> Result<Option<Language>> {
 
 fn layout(column: Option<i32>) -> Result<Option<Layout>> {
     column.map(Layout::try_from).transpose().map_err(Error::internal)
+}
+
+fn time_zone(column: Option<&str>) -> Result<Option<TimeZone>> {
+    let damaged = |_| Error::internal("a stored time zone is none");
+    column.map(TimeZone::parse).transpose().map_err(damaged)
+}
+
+/// The numbers of pages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct PageList(Vec<i32>);
+
+impl From<&[Page]> for PageList {
+    fn from(pages: &[Page]) -> Self {
+        Self(pages.iter().map(|page| i32::from(*page)).collect())
+    }
+}
+
+impl PageList {
+    fn pages(self) -> Result<Vec<Page>> {
+        let page = |number| Page::try_from(number).map_err(Error::internal);
+        self.0.into_iter().map(page).collect()
+    }
+}
+
+/// Tabs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct TabList(Vec<Tab>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Tab {
+    id: String,
+    title: String,
+    icon: String,
+    url: String,
+    /// The number of `CustomTab.Visibility`.
+    visibility: i32,
+}
+
+impl From<&[CustomTab]> for TabList {
+    fn from(tabs: &[CustomTab]) -> Self {
+        let tab = |tab: &CustomTab| Tab {
+            id: tab.id.clone(),
+            title: tab.title.clone(),
+            icon: tab.icon.clone(),
+            url: tab.url.clone(),
+            visibility: tab.visibility.into(),
+        };
+        Self(tabs.iter().map(tab).collect())
+    }
+}
+
+impl TabList {
+    fn tabs(self) -> Result<Vec<CustomTab>> {
+        let tab = |tab: Tab| {
+            Ok(CustomTab {
+                id: tab.id,
+                title: tab.title,
+                icon: tab.icon,
+                url: tab.url,
+                visibility: Visibility::try_from(tab.visibility).map_err(Error::internal)?,
+            })
+        };
+        self.0.into_iter().map(tab).collect()
+    }
+}
+
+/// Colours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct Colors {
+    primary: String,
+    accent: String,
+    background: String,
+    text: String,
+}
+
+impl From<Branding> for Colors {
+    fn from(branding: Branding) -> Self {
+        Self {
+            primary: branding.primary_color,
+            accent: branding.accent_color,
+            background: branding.background_color,
+            text: branding.text_color,
+        }
+    }
+}
+
+impl From<Colors> for Branding {
+    fn from(colors: Colors) -> Self {
+        Self {
+            primary_color: colors.primary,
+            accent_color: colors.accent,
+            background_color: colors.background,
+            text_color: colors.text,
+        }
+    }
 }
