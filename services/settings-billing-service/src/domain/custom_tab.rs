@@ -88,7 +88,7 @@ pub fn others(id: &str) -> Vec<String> {
 pub fn id_used(id: &str, used: &BTreeSet<String>, resource: (&'static str, String)) -> Error {
     let free = others(id).into_iter().find(|other| !used.contains(other));
     let free = free.unwrap_or_default();
-    let message = format!("the id {id:?} was given out before, and is not given out again, as in `{free}`");
+    let message = format!("the id {id:?} was given out before, and never is again: choose another one, as in `{free}`");
     let error = Error::new(ErrorReason::TabIdUsed, message)
         .with("id", id)
         .with("free", free);
@@ -153,14 +153,10 @@ fn slug(text: &str) -> String {
 
 /// An address as WHATWG's standard writes it.
 fn url(text: &str) -> Result<String, Invalid> {
-    let fits = |url: &Url| {
-        let secret = !url.username().is_empty() || url.password().is_some();
-        url.scheme() == "https" && url.has_host() && !secret && url.as_str().len() <= LONGEST_URL
-    };
     // The standard would skip white space and control characters.
     let plain = text.len() <= LONGEST_URL && !text.chars().any(|one| one.is_control() || one.is_whitespace());
     let url = Some(text).filter(|_| plain).and_then(|text| Url::parse(text).ok());
-    match url.filter(fits) {
+    match url.filter(is_allowed) {
         Some(url) => Ok(url.into()),
         None => Err(Invalid::new(format!(
             "must be an address with https and a host, without user and password, of at most {LONGEST_URL} characters, as in `{}`",
@@ -169,12 +165,20 @@ fn url(text: &str) -> Result<String, Invalid> {
     }
 }
 
+fn is_allowed(url: &Url) -> bool {
+    let secret = !url.username().is_empty() || url.password().is_some();
+    url.scheme() == "https" && url.has_host() && !secret && url.as_str().len() <= LONGEST_URL
+}
+
 /// The same address with https, without what may not be in it; of one that is too long its host.
 fn nearest_url(text: &str) -> String {
     let kept = text.chars().filter(|one| !one.is_control() && !one.is_whitespace());
     let kept: String = kept.take(LONGEST_URL).collect();
     let with_host = Url::parse(&kept).ok().filter(Url::has_host);
-    let url = with_host.or_else(|| Url::parse(&format!("https://{kept}")).ok());
+    let url = match with_host {
+        None if !kept.contains("//") => Url::parse(&format!("https://{kept}")).ok(),
+        url => url,
+    };
     url.and_then(with_https)
         .map_or("https://example.com/".to_owned(), String::from)
 }

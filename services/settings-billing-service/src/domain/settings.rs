@@ -318,7 +318,8 @@ mod tests {
         };
         assert_eq!(handoff, expected);
         assert_eq!(effective.canned_responses_enabled, Some(false));
-        assert_eq!(message.sources.len(), 6);
+        assert_eq!(message.sources.len(), 11);
+        assert_eq!(message.text_direction, Some(api::TextDirection::LeftToRight.into()));
         assert!(message.sources.iter().all(|source| source.source() == Source::BuiltIn));
         assert_eq!(message.overrides, Some((&Values::default()).into()));
     }
@@ -341,6 +342,24 @@ mod tests {
                 show_messages: Some(false),
             }),
             canned_responses_enabled: Some(true),
+            pages: Some(api::PageList {
+                pages: vec![api::Page::Home.into()],
+            }),
+            custom_tabs: Some(api::CustomTabList {
+                tabs: vec![api::CustomTab {
+                    id: "shop".to_owned(),
+                    title: "Shop".to_owned(),
+                    icon: String::new(),
+                    url: "https://shop.example.com/".to_owned(),
+                    visibility: api::custom_tab::Visibility::Always.into(),
+                }],
+            }),
+            free_tags_enabled: Some(true),
+            time_zone: Some("Europe/Berlin".to_owned()),
+            branding: Some(api::Branding {
+                primary_color: "#1a2b3c".to_owned(),
+                ..Default::default()
+            }),
         };
         every_leaf_is_changed(&settings(Values::default()), |leaf| {
             overrides(full.clone(), Some(&[leaf]))

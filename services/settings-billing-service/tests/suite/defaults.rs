@@ -1,6 +1,6 @@
 //! The defaults of workspaces, and what organizations have of them.
 
-use crate::{ACME, World, all_leaves, coded, each_leaf, language, mask, refused, source, update_defaults};
+use crate::{ACME, World, all_leaves, coded, each_leaf, language, mask, of_round, refused, source, update_defaults};
 use clientele_api::settings::field_source::Source;
 use clientele_api::settings::{SettingsValues, UpdateWorkspaceSettingsRequest, WorkspaceSettings};
 use clientele_testkit::on_both_engines;
@@ -60,12 +60,16 @@ async fn of_writers_of_defaults_none_is_lost() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         // The first writers of all, then later ones.
-        for version in [5, 11, 17] {
-            for answer in join_all(each_leaf().map(|defaults| world.set_defaults(defaults))).await {
+        for (round, version) in [10, 21, 32].into_iter().enumerate() {
+            let leaves = each_leaf().map(|defaults| of_round(round, defaults));
+            for answer in join_all(leaves.map(|defaults| world.set_defaults(defaults))).await {
                 answer.unwrap();
             }
             let present = world.get_defaults().await;
-            assert_eq!((present.version, &present.defaults), (version, &Some(all_leaves())));
+            assert_eq!(
+                (present.version, &present.defaults),
+                (version, &Some(of_round(round, all_leaves())))
+            );
             let cleared = world.clear_defaults(&["*"]).await;
             assert_eq!(cleared.version, version + 1);
         }

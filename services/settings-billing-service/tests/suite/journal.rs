@@ -111,6 +111,7 @@ async fn the_log_tells_what_was_set_and_not_what_holds() {
         let stored = |answer: &Settings| Settings {
             effective: None,
             sources: Vec::new(),
+            text_direction: None,
             ..answer.clone()
         };
         assert_eq!(shown(&entries[1].changes[0].before).version, 0);

@@ -17,11 +17,12 @@ use clientele_api::Uid;
 use clientele_api::access::StaffRole;
 use clientele_api::journal::journal_service_client::JournalServiceClient;
 use clientele_api::org::Organization;
+use clientele_api::settings::custom_tab::Visibility;
 use clientele_api::settings::field_source::Source;
 use clientele_api::settings::settings_service_client::SettingsServiceClient;
 use clientele_api::settings::{
-    GetSettingsRequest, GetWorkspaceSettingsRequest, HandoffValues, Settings, SettingsValues, UpdateSettingsRequest,
-    UpdateWorkspaceSettingsRequest, WorkspaceSettings,
+    Branding, CustomTab, CustomTabList, GetSettingsRequest, GetWorkspaceSettingsRequest, HandoffValues, Page, PageList,
+    Settings, SettingsValues, UpdateSettingsRequest, UpdateWorkspaceSettingsRequest, WorkspaceSettings,
 };
 use clientele_service::config::Config;
 use clientele_service::peer::OrgPeer;
@@ -224,8 +225,37 @@ fn handoff(human_enabled: Option<bool>, smart_enabled: Option<bool>) -> Settings
     }
 }
 
+/// A tab of the dashboard.
+fn tab(id: &str) -> CustomTab {
+    CustomTab {
+        id: id.to_owned(),
+        title: format!("The {id}"),
+        icon: "star".to_owned(),
+        url: format!("https://{id}.example.com/"),
+        visibility: Visibility::Granted.into(),
+    }
+}
+
+/// These tabs, and nothing else.
+fn tabs(ids: &[&str]) -> SettingsValues {
+    let tabs = ids.iter().map(|id| tab(id)).collect();
+    SettingsValues {
+        custom_tabs: Some(CustomTabList { tabs }),
+        ..Default::default()
+    }
+}
+
+/// These pages, and nothing else.
+fn pages(pages: &[Page]) -> SettingsValues {
+    let pages = pages.iter().map(|page| i32::from(*page)).collect();
+    SettingsValues {
+        pages: Some(PageList { pages }),
+        ..Default::default()
+    }
+}
+
 /// One value for each leaf, none of them built in; `smart` goes with `human`.
-fn each_leaf() -> [SettingsValues; 5] {
+fn each_leaf() -> [SettingsValues; 10] {
     let show_messages = HandoffValues {
         show_messages: Some(false),
         ..Default::default()
@@ -245,7 +275,41 @@ fn each_leaf() -> [SettingsValues; 5] {
             canned_responses_enabled: Some(true),
             ..Default::default()
         },
+        pages(&[Page::Conversations, Page::Home]),
+        tabs(&["shop", "docs"]),
+        SettingsValues {
+            free_tags_enabled: Some(true),
+            ..Default::default()
+        },
+        SettingsValues {
+            time_zone: Some("Europe/Berlin".into()),
+            ..Default::default()
+        },
+        SettingsValues {
+            branding: Some(branding()),
+            ..Default::default()
+        },
     ]
+}
+
+/// The same, with ids of tabs that no other round has: none is given out again.
+fn of_round(round: usize, values: SettingsValues) -> SettingsValues {
+    let tabs = values.custom_tabs.map(|mut list| {
+        list.tabs.iter_mut().for_each(|tab| tab.id += &round.to_string());
+        list
+    });
+    SettingsValues {
+        custom_tabs: tabs,
+        ..values
+    }
+}
+
+fn branding() -> Branding {
+    Branding {
+        primary_color: "#1a2b3c".into(),
+        accent_color: "#ff8800".into(),
+        ..Default::default()
+    }
 }
 
 /// All of [`each_leaf`] at once.
@@ -260,6 +324,11 @@ fn all_leaves() -> SettingsValues {
         layout: Some(2),
         handoff: Some(handoff),
         canned_responses_enabled: Some(true),
+        pages: pages(&[Page::Conversations, Page::Home]).pages,
+        custom_tabs: tabs(&["shop", "docs"]).custom_tabs,
+        free_tags_enabled: Some(true),
+        time_zone: Some("Europe/Berlin".into()),
+        branding: Some(branding()),
     }
 }
 

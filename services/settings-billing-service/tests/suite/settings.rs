@@ -1,9 +1,12 @@
 //! The settings of organizations.
 
-use crate::{ACME, BAKERY, World, all_leaves, coded, each_leaf, language, refused, source, update};
+use crate::{ACME, BAKERY, World, all_leaves, coded, each_leaf, language, of_round, refused, source, update};
 use clientele_api::org::organization::State;
 use clientele_api::settings::field_source::Source;
-use clientele_api::settings::{HandoffValues, Layout, Settings, SettingsValues, UpdateSettingsRequest};
+use clientele_api::settings::{
+    Branding, CustomTabList, HandoffValues, Layout, PageList, Settings, SettingsValues, TextDirection,
+    UpdateSettingsRequest,
+};
 use clientele_testkit::on_both_engines;
 use futures::future::join_all;
 use tonic::{Code, Status};
@@ -40,18 +43,31 @@ async fn a_new_organization_has_what_is_built_in() {
                 show_messages: Some(true),
             }),
             canned_responses_enabled: Some(false),
+            pages: Some(PageList {
+                pages: (1..=10).collect(),
+            }),
+            custom_tabs: Some(CustomTabList::default()),
+            free_tags_enabled: Some(false),
+            time_zone: Some("UTC".into()),
+            branding: Some(Branding::default()),
         };
         assert_eq!(settings.effective, Some(built_in));
+        assert_eq!(settings.text_direction(), TextDirection::LeftToRight);
         let paths: Vec<&str> = settings.sources.iter().map(|source| source.path.as_str()).collect();
         let handoff = [
             "handoff.human_enabled",
             "handoff.smart_enabled",
             "handoff.show_messages",
         ];
-        assert_eq!(
-            paths,
-            [&["language", "layout"][..], &handoff, &["canned_responses_enabled"]].concat()
-        );
+        let others = [
+            "canned_responses_enabled",
+            "pages",
+            "custom_tabs",
+            "free_tags_enabled",
+            "time_zone",
+            "branding",
+        ];
+        assert_eq!(paths, [&["language", "layout"][..], &handoff, &others].concat());
         assert!(settings.sources.iter().all(|source| source.source() == Source::BuiltIn));
         world.running.stop().await;
     })
@@ -187,7 +203,7 @@ async fn of_first_writers_without_etags_none_is_lost() {
                 answer.unwrap();
             }
             let settings = world.get_of(&organization).await.unwrap();
-            assert_eq!((settings.version, settings.overrides), (5, Some(all_leaves())));
+            assert_eq!((settings.version, settings.overrides), (10, Some(all_leaves())));
         }
     })
     .await;
@@ -203,13 +219,14 @@ async fn of_later_writers_without_etags_none_is_lost() {
                 ..update(language(["fr", "it", "es", "pt"][round]))
             };
             let before = world.update(cleared).await.unwrap();
-            for answer in join_all(each_leaf().map(|overrides| world.set(overrides))).await {
+            let leaves = each_leaf().map(|overrides| of_round(round, overrides));
+            for answer in join_all(leaves.map(|overrides| world.set(overrides))).await {
                 answer.unwrap();
             }
             let settings = world.get().await.unwrap();
             assert_eq!(
                 (settings.version, settings.overrides),
-                (before.version + 5, Some(all_leaves()))
+                (before.version + 10, Some(of_round(round, all_leaves())))
             );
         }
     })
