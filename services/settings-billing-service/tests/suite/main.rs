@@ -9,6 +9,7 @@ mod conventions;
 mod crash;
 mod defaults;
 mod following;
+mod inheritance;
 mod journal;
 mod settings;
 mod walks;
