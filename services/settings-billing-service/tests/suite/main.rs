@@ -12,6 +12,8 @@ mod following;
 mod inheritance;
 mod journal;
 mod settings;
+mod tabs;
+mod values;
 mod walks;
 
 use clientele_api::Uid;

@@ -1,0 +1,163 @@
+//! Custom tabs: their order, who may see them, and ids that are never given out again.
+
+use crate::{BAKERY, World, coded, refused, tabs, update};
+use clientele_api::settings::custom_tab::Visibility;
+use clientele_api::settings::{Settings, SettingsValues};
+use clientele_testkit::{Engine, on_both_engines};
+use futures::future::join_all;
+use std::fmt::Debug;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+const BUTCHER: &str = "workspaces/acme/organizations/butcher";
+
+impl World {
+    async fn with_butcher(engine: Engine) -> Self {
+        let world = Self::start(engine).await;
+        world.feed.create_organization(world.acme, BUTCHER);
+        world.hear().await;
+        world
+    }
+
+    async fn set_of(&self, organization: &str, overrides: SettingsValues) -> Result<Settings, Status> {
+        let mut request = update(overrides);
+        request.settings.as_mut().unwrap().name = format!("{organization}/settings");
+        self.update(request).await
+    }
+}
+
+/// It was refused since this id was given out before; answers the one that is named instead.
+fn used<T: Debug>(answer: Result<T, Status>, id: &str) -> String {
+    let status = answer.expect_err("an id is given out once");
+    let metadata = status.get_details_error_info().unwrap().metadata;
+    assert_eq!(metadata["id"], id, "{status:?}");
+    assert_eq!(coded(status), refused(Code::AlreadyExists, "TAB_ID_USED"));
+    metadata["free"].clone()
+}
+
+#[tokio::test]
+async fn tabs_have_an_order_and_who_may_see_them() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        let mut given = tabs(&["shop", "docs"]);
+        given.custom_tabs.as_mut().unwrap().tabs[1].visibility = Visibility::Always.into();
+        assert_eq!(
+            world.set(given.clone()).await.unwrap().effective.unwrap().custom_tabs,
+            given.custom_tabs
+        );
+        // Another order, another title: the same tabs.
+        let list = given.custom_tabs.as_mut().unwrap();
+        list.tabs.reverse();
+        list.tabs[0].title = "Manual".into();
+        let answer = world.set(given.clone()).await.unwrap();
+        assert_eq!(
+            (answer.version, answer.effective.unwrap().custom_tabs),
+            (2, given.custom_tabs)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_is_never_given_out_again() {
+    on_both_engines(async |engine| {
+        let world = World::with_butcher(engine).await;
+        world.set(tabs(&["shop", "docs"])).await.unwrap();
+        world.set(tabs(&["docs"])).await.unwrap();
+        assert_eq!(used(world.set(tabs(&["docs", "shop"])).await, "shop"), "shop-2");
+        world.clear(&["overrides.custom_tabs"]).await.unwrap();
+        used(world.set(tabs(&["docs"])).await, "docs");
+        assert_eq!(world.get().await.unwrap().version, 3, "a refused write leaves nothing");
+        world.set(tabs(&["shop-2"])).await.unwrap();
+        world.set(tabs(&[])).await.unwrap();
+        assert_eq!(used(world.set(tabs(&["shop"])).await, "shop"), "shop-3");
+        // Another organization has tabs of its own.
+        world.set_of(BUTCHER, tabs(&["shop"])).await.unwrap();
+        // What was only checked is not given out.
+        let mut preview = update(tabs(&["news"]));
+        preview.validate_only = true;
+        world.update(preview.clone()).await.unwrap();
+        world.update(preview).await.unwrap();
+        world.set(tabs(&["news"])).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_of_the_workspace_is_the_same_tab_in_its_organizations() {
+    on_both_engines(async |engine| {
+        let world = World::with_butcher(engine).await;
+        world.set_defaults(tabs(&["help", "shop"])).await.unwrap();
+        // Taken over, in another order, with one of its own; and once more after the override was cleared.
+        for _ in 0..2 {
+            let own = ["shop", "help"];
+            world.set(tabs(&own)).await.unwrap();
+            world.clear(&["overrides.custom_tabs"]).await.unwrap();
+        }
+        world.set(tabs(&["shop", "own", "help"])).await.unwrap();
+        // What the workspace takes away stays with who took it over, and is nobody else's any more.
+        world.set_defaults(tabs(&["shop"])).await.unwrap();
+        world.set(tabs(&["help", "shop", "own"])).await.unwrap();
+        used(world.set_of(BUTCHER, tabs(&["help"])).await, "help");
+        used(world.set_defaults(tabs(&["shop", "help"])).await, "help");
+        world.set(tabs(&["own"])).await.unwrap();
+        used(world.set(tabs(&["own", "help"])).await, "help");
+        // The workspace does not give out what an organization has or had: people there may hold its permission.
+        assert_eq!(used(world.set_defaults(tabs(&["shop", "own"])).await, "own"), "own-2");
+        world.set(tabs(&[])).await.unwrap();
+        used(world.set_defaults(tabs(&["shop", "own"])).await, "own");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workspaces_have_ids_of_their_own() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.set_defaults(tabs(&["help"])).await.unwrap();
+        world.set(tabs(&["own"])).await.unwrap();
+        let globex = world.feed.create_workspace("globex");
+        world
+            .feed
+            .create_organization(globex, "workspaces/globex/organizations/bakery");
+        let operator = world.informed(&clientele_testkit::Caller::with(world.tokens.operator()));
+        let mut request = update(tabs(&["own", "help"]));
+        request.settings.as_mut().unwrap().name = "workspaces/globex/organizations/bakery/settings".into();
+        world
+            .settings()
+            .update_settings(operator.request(request))
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+/// Both at once: whatever comes first, the id is one tab's.
+#[tokio::test]
+async fn of_a_workspace_and_its_organizations_at_once_one_gives_out_an_id() {
+    on_both_engines(async |engine| {
+        let world = World::with_butcher(engine).await;
+        for round in 0..20 {
+            let id = format!("tab-{round}");
+            let own = tabs(&[&id]);
+            let (workspace, organizations) = futures::join!(
+                world.set_defaults(own.clone()),
+                join_all([BAKERY, BUTCHER].map(|organization| world.set_of(organization, own.clone()))),
+            );
+            let given = |organization: usize| organizations[organization].is_ok();
+            if let Err(status) = workspace {
+                assert_eq!(coded(status), refused(Code::AlreadyExists, "TAB_ID_USED"));
+                assert!(given(0) || given(1), "an id that nobody has was refused");
+                continue;
+            }
+            // Those that have it took it over: they can do so again. One of their own is not given out again.
+            for (at, organization) in [BAKERY, BUTCHER].into_iter().enumerate() {
+                if given(at) {
+                    world.set_of(organization, tabs(&[])).await.unwrap();
+                    world.set_of(organization, own.clone()).await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+}
