@@ -14,6 +14,7 @@ mod client_user;
 mod crash;
 mod database;
 mod org_feed;
+mod org_team;
 mod patience;
 mod process;
 mod proxy;
@@ -28,6 +29,7 @@ pub use client_user::{ClientUser, end_sessions, hear_of_another, shut_out_and_le
 pub use crash::repeat_what_died;
 pub use database::{Database, Engine, on_both_engines};
 pub use org_feed::{Counted, OrgFeed};
+pub use org_team::OrgTeam;
 pub use patience::patiently;
 pub use process::Process;
 pub use proxy::Proxy;

@@ -8,7 +8,7 @@ use clientele_api::journal::{
     Change, ChangeKind, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
 };
 use clientele_api::org::organization::State;
-use clientele_api::org::{Member, Organization, OrganizationLimits, Role, Session, User, Workspace};
+use clientele_api::org::{Member, Organization, OrganizationLimits, Role, Session, Team, User, Workspace};
 use clientele_api::request::Resource;
 use clientele_api::{Error, Micros, Uid};
 use futures::Stream;
@@ -228,6 +228,12 @@ impl Counted for Member {
 }
 
 impl Counted for Role {
+    fn version_mut(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+}
+
+impl Counted for Team {
     fn version_mut(&mut self) -> &mut i64 {
         &mut self.version
     }

@@ -6,7 +6,7 @@ mod m20261128_000016_create_member_scopes;
 mod m20261128_000017_create_leftovers;
 
 use clientele_store::follow::signing_keys::CreateSigningKeys;
-use clientele_store::follow::{CreatePeopleProjections, CreateProjections};
+use clientele_store::follow::{CreatePeopleProjections, CreateProjections, CreateTeamProjections};
 use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
 use sea_orm_migration::prelude::*;
@@ -27,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000015_search_agents::Step),
             Box::new(m20261128_000016_create_member_scopes::Step),
             Box::new(m20261128_000017_create_leftovers::Step),
+            Box::new(CreateTeamProjections),
         ]
     }
 }

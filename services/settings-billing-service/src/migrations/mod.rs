@@ -4,7 +4,7 @@ mod m20261124_000003_create_settings;
 mod m20261129_000021_add_settings;
 
 use clientele_store::follow::signing_keys::CreateSigningKeys;
-use clientele_store::follow::{CreatePeopleProjections, CreateProjections};
+use clientele_store::follow::{CreatePeopleProjections, CreateProjections, CreateTeamProjections};
 use clientele_store::jobs::CreateJobs;
 use clientele_store::journal::CreateJournal;
 use sea_orm_migration::prelude::*;
@@ -22,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateJobs),
             Box::new(CreateSigningKeys),
             Box::new(CreatePeopleProjections),
+            Box::new(CreateTeamProjections),
             Box::new(m20261129_000021_add_settings::Step),
         ]
     }

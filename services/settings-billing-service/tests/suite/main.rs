@@ -13,6 +13,7 @@ mod inheritance;
 mod journal;
 mod settings;
 mod tabs;
+mod teams;
 mod values;
 mod walks;
 

@@ -12,8 +12,8 @@ pub mod state;
 
 pub use client::{Follower, Peer};
 pub use projection::{
-    CreatePeopleProjections, CreateProjections, NAMES, OrganizationProjection, members, organization, organizations,
-    roles, sessions, standing, users, workspaces,
+    CreatePeopleProjections, CreateProjections, CreateTeamProjections, NAMES, OrganizationProjection, members,
+    organization, organizations, roles, sessions, standing, teams, users, workspaces,
 };
 pub(crate) use state::{cursor_of, stored as stored_cursor};
 

@@ -10,7 +10,7 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "follow_cursors")]
 pub struct Model {
-    /// The service, and the generation of what is kept of it, as in `org/2`.
+    /// The service, and the generation of what is kept of it, as in `org/3`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub service: String,
     /// The text of a cursor: of a checkpoint, or of a snapshot while everything is read anew. NULL: nothing is known yet.

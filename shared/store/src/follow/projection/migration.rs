@@ -70,6 +70,34 @@ impl MigrationTrait for CreatePeopleProjections {
     }
 }
 
+/// Creates the projection of teams. Followers of a version that knows them read everything anew, as with people.
+#[derive(Debug)]
+pub struct CreateTeamProjections;
+
+impl MigrationName for CreateTeamProjections {
+    fn name(&self) -> &str {
+        "m20261128_000018_create_team_projections"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for CreateTeamProjections {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let (uuid, text, _) = types(manager);
+        // Who looks for an alias passes over the members, which may be long: they come last.
+        let statements = format!(
+            "CREATE TABLE projection_teams (uid {uuid} PRIMARY KEY, workspace_uid {uuid} NOT NULL, organization_uid {uuid} NOT NULL,
+                 id {text}, version bigint NOT NULL, bootstrap bigint NOT NULL, aliases {text} NOT NULL, members {text} NOT NULL);
+             CREATE INDEX projection_teams_id ON projection_teams (organization_uid, id, uid);"
+        );
+        manager.get_connection().execute_unprepared(&statements).await.map(drop)
+    }
+}
+
 /// For uids, texts and bytes. Both engines order texts by their bytes.
 fn types(manager: &SchemaManager) -> (&'static str, &'static str, &'static str) {
     match manager.get_database_backend() {

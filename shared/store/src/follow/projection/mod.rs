@@ -8,10 +8,11 @@ pub mod organizations;
 pub mod roles;
 pub mod sessions;
 pub mod standing;
+pub mod teams;
 pub mod users;
 pub mod workspaces;
 
-pub use migration::{CreatePeopleProjections, CreateProjections};
+pub use migration::{CreatePeopleProjections, CreateProjections, CreateTeamProjections};
 pub use organizations::Model as OrganizationProjection;
 
 use crate::connect::{Db, db_error};
@@ -39,11 +40,12 @@ const KINDS: &[Kind] = &[
     Kind::of::<members::Entity>(),
     Kind::of::<roles::Entity>(),
     Kind::of::<sessions::Entity>(),
+    Kind::of::<teams::Entity>(),
 ];
 
 /// Counts what was added to what is kept. Each has a cursor of its own: so what is new is read from the beginning, also while replicas
 /// that don't know it yet go on with theirs.
-pub(super) const GENERATION: u32 = 2;
+pub(super) const GENERATION: u32 = 3;
 
 /// The most rows of a kind that are swept at a time, since a transaction must not be long.
 const SWEPT: u64 = 1_000;
