@@ -18,6 +18,7 @@ use clientele_store::names::Tables;
 use commands::App;
 use grpc::settings::SettingsRpc;
 use serde_json::Value;
+use store::settings::EffectiveSettings;
 
 /// The settings of settings-billing-service.
 #[derive(Debug, Clone, Args)]
@@ -65,6 +66,7 @@ impl Service for SettingsBillingService {
         let app = App {
             journal: journal.clone(),
             reader: reader.clone(),
+            effective: EffectiveSettings::new(journal.clone(), reader.clone()),
         };
         let settings = SettingsRpc {
             admission: admission.clone(),

@@ -2,6 +2,7 @@
 
 pub mod settings;
 
+use crate::store::settings::EffectiveSettings;
 use clientele_store::{Journal, Reader};
 
 /// What commands work on.
@@ -11,4 +12,6 @@ pub struct App {
     pub journal: Journal,
     /// Where everything is read.
     pub reader: Reader,
+    /// What holds for organizations.
+    pub effective: EffectiveSettings,
 }

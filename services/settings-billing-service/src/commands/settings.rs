@@ -1,23 +1,72 @@
 //! What can be done with settings.
 
 use super::App;
-use crate::domain::settings::{Settings, Wanted, require_not_deleted};
+use crate::domain::settings::{Edit, Settings, Wanted, read_earlier, require_not_deleted};
 use crate::domain::values::Values;
 use crate::store;
-use crate::store::settings::Table;
+use crate::store::settings::{Table, revisions};
+use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, WorkspaceRef};
-use clientele_api::{Micros, Result, settings as api};
+use clientele_api::name::{OrganizationRef, Parts, WorkspaceRef};
+use clientele_api::{Error, Micros, Result, settings as api};
 use clientele_service::scope::Scope;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Recorded};
+use std::sync::Arc;
+
+/// Of how many organizations the settings are got together.
+const LARGEST: usize = 100;
 
 /// Gets the settings of the organization, with what holds.
 pub async fn get(app: &App, scope: Scope<OrganizationRef>) -> Result<Answer<api::Settings>> {
-    let settings = store::settings::get(&app.reader, &scope).await?.value;
-    // Read last, so that its revision is an upper bound of both: the journal only grows.
-    let defaults = store::settings::get_defaults(&app.reader, &scope).await?;
-    Ok(defaults.map(|defaults| settings.with_effective(&defaults.values)))
+    let found = app.effective.get(&scope).await?;
+    Ok(found.map(Arc::unwrap_or_clone))
+}
+
+/// Gets the settings of organizations of the workspace, in the order of their names.
+pub async fn batch_get(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::BatchGetSettingsRequest,
+) -> Result<Answer<api::BatchGetSettingsResponse>> {
+    let ids = read_names(&request)?;
+    let known = store::organization::named(&app.reader, &scope, &ids).await?;
+    let not_found = |id: &str| Error::not_found("Organization", format!("{}/organizations/{id}", request.parent));
+    if let Some(id) = ids.iter().find(|id| !known.value.contains_key(**id)) {
+        return Err(not_found(id));
+    }
+    let mut found = app.effective.get_all(&scope, &known.value).await?;
+    found.revision.merge(&known.revision);
+    found.try_map(|found| {
+        let of_id = |id: &&str| found.get(&known.value.get(*id)?.uid);
+        let settings = ids.iter().map(|id| of_id(id).ok_or_else(|| not_found(id)));
+        let settings = settings.map(|settings| settings.map(|settings| api::Settings::clone(settings)));
+        Ok(api::BatchGetSettingsResponse {
+            settings: settings.collect::<Result<_>>()?,
+        })
+    })
+}
+
+/// The ids of the organizations whose settings are to be got.
+fn read_names(request: &api::BatchGetSettingsRequest) -> Result<Vec<&str>> {
+    const PATTERN: &str = "workspaces/{workspace}/organizations/{organization}/settings";
+    let mut violations = Violations::new();
+    let names = &request.names;
+    if !(1..=LARGEST).contains(&names.len()) {
+        violations.add("names", format!("must be 1 to {LARGEST}, not {}", names.len()));
+    }
+    let mut ids = Vec::new();
+    for (at, name) in names.iter().take(LARGEST).enumerate() {
+        let path = format!("names[{at}]");
+        let Some(parts) = violations.check(&path, Parts::parse(name, &[PATTERN])) else {
+            continue;
+        };
+        if !name.starts_with(&format!("{}/", request.parent)) {
+            violations.add(path, "must be of an organization of the parent");
+        }
+        ids.extend(parts.id("organizations"));
+    }
+    violations.finish(Some(ids))
 }
 
 /// Changes overrides of the organization. The journal gets them without what holds, the caller with it.
@@ -28,18 +77,44 @@ pub async fn update(
 ) -> Result<Answer<api::Settings>> {
     let mask = scope.mask(&request)?;
     let message = request.settings.unwrap_or_default();
-    let wanted = Wanted {
+    let edit = Edit::Update(Box::new(Wanted {
         etag: message.etag,
         values: message.overrides.unwrap_or_default(),
         mask,
+    }));
+    let author = scope.author();
+    let unit = async move |tx: &Tx| change_overrides(tx, &scope, &edit).await;
+    app.journal.write(author, unit).await
+}
+
+/// Lists the versions of the organization's overrides.
+pub async fn list_revisions(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::ListSettingsRevisionsRequest,
+) -> Result<Answer<api::ListSettingsRevisionsResponse>> {
+    let (revisions, next_page_token) = revisions::list(&app.journal, &scope, &request).await?;
+    Ok(Answer {
+        value: api::ListSettingsRevisionsResponse {
+            revisions,
+            next_page_token,
+        },
+        revision: app.reader.revision_now().await?,
+    })
+}
+
+/// Makes the organization's overrides what they were in an earlier version.
+pub async fn rollback(
+    app: &App,
+    scope: Scope<OrganizationRef>,
+    request: api::RollbackSettingsRequest,
+) -> Result<Answer<api::Settings>> {
+    let edit = Edit::Rollback {
+        values: earlier(app, &scope, request.version).await?,
+        etag: request.etag,
     };
     let author = scope.author();
-    let unit = async move |tx: &Tx| {
-        let organization = store::organization::read(tx, &scope).await?;
-        require_not_deleted(scope.organization(), organization.state())?;
-        let defaults = store::settings::read_defaults(tx, &scope).await?.values;
-        change(tx, &scope, &wanted, &defaults, |after| after.with_effective(&defaults)).await
-    };
+    let unit = async move |tx: &Tx| change_overrides(tx, &scope, &edit).await;
     app.journal.write(author, unit).await
 }
 
@@ -57,29 +132,97 @@ pub async fn update_workspace(
 ) -> Result<Answer<api::WorkspaceSettings>> {
     let mask = scope.mask(&request)?;
     let message = request.workspace_settings.unwrap_or_default();
-    let wanted = Wanted {
+    let edit = Edit::Update(Box::new(Wanted {
         etag: message.etag,
         values: message.defaults.unwrap_or_default(),
         mask,
+    }));
+    let author = scope.author();
+    let unit = async move |tx: &Tx| change_defaults(tx, &scope, &edit).await;
+    app.journal.write(author, unit).await
+}
+
+/// Lists the versions of the workspace's defaults.
+pub async fn list_workspace_revisions(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::ListWorkspaceSettingsRevisionsRequest,
+) -> Result<Answer<api::ListWorkspaceSettingsRevisionsResponse>> {
+    let (revisions, next_page_token) = revisions::list(&app.journal, &scope, &request).await?;
+    Ok(Answer {
+        value: api::ListWorkspaceSettingsRevisionsResponse {
+            revisions,
+            next_page_token,
+        },
+        revision: app.reader.revision_now().await?,
+    })
+}
+
+/// Makes the workspace's defaults what they were in an earlier version.
+pub async fn rollback_workspace(
+    app: &App,
+    scope: Scope<WorkspaceRef>,
+    request: api::RollbackWorkspaceSettingsRequest,
+) -> Result<Answer<api::WorkspaceSettings>> {
+    let edit = Edit::Rollback {
+        values: earlier(app, &scope, request.version).await?,
+        etag: request.etag,
     };
     let author = scope.author();
-    let unit = async move |tx: &Tx| {
-        let nothing_above = Values::default();
-        change(tx, &scope, &wanted, &nothing_above, |after| after.into()).await
-    };
+    let unit = async move |tx: &Tx| change_defaults(tx, &scope, &edit).await;
     app.journal.write(author, unit).await
+}
+
+/// The values of an earlier version. Before the first one nothing was set.
+async fn earlier<O: Table>(app: &App, scope: &Scope<O>, version: i64) -> Result<Values> {
+    match version {
+        0 => return Ok(Values::default()),
+        ..0 => return Err(Error::field("version", "must not be negative")),
+        1.. => {}
+    }
+    let present = store::settings::get(&app.reader, scope).await?.value;
+    let found = match version <= present.version {
+        true => revisions::find(&app.journal, scope, version).await?,
+        false => None, // there is no need to look for what has not been yet
+    };
+    let not_found = || {
+        let name = present.name();
+        let message = format!("the journal holds no version {version} of {name:?}, or holds it no more");
+        Error::new(ErrorReason::RevisionNotFound, message)
+            .with("version", version)
+            .about(O::TYPE, name)
+    };
+    read_earlier::<O>(found.ok_or_else(not_found)?)
+}
+
+/// Edits the overrides of the organization under the defaults of its workspace. The caller gets them with what holds.
+async fn change_overrides(tx: &Tx, scope: &Scope<OrganizationRef>, edit: &Edit) -> Result<Recorded<api::Settings>> {
+    let organization = store::organization::read(tx, scope).await?;
+    require_not_deleted(scope.organization(), organization.state())?;
+    let defaults = store::settings::read_defaults(tx, scope).await?.values;
+    change(tx, scope, edit, &defaults, |after| after.with_effective(&defaults)).await
+}
+
+/// Edits the defaults of the workspace.
+async fn change_defaults(
+    tx: &Tx,
+    scope: &Scope<WorkspaceRef>,
+    edit: &Edit,
+) -> Result<Recorded<api::WorkspaceSettings>> {
+    let nothing_above = Values::default();
+    change(tx, scope, edit, &nothing_above, |after| after.into()).await
 }
 
 /// Reads the settings, makes their next version, and writes that, unless nothing differs.
 async fn change<O: Table, A>(
     tx: &Tx,
     scope: &Scope<O>,
-    wanted: &Wanted,
+    edit: &Edit,
     above: &Values,
     answer: impl FnOnce(&Settings<O>) -> A,
 ) -> Result<Recorded<A>> {
     let before = store::settings::read(tx, scope).await?;
-    let after = before.update(wanted, above, Micros::now())?;
+    let after = before.edit(edit, above, Micros::now())?;
     let answer = answer(&after);
     if after == before {
         return Ok(Recorded::nothing(answer));

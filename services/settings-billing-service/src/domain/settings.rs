@@ -31,6 +31,9 @@ pub trait Owner: Clone + PartialEq {
     fn settings_name(&self) -> String {
         format!("{}/settings", self.name())
     }
+
+    /// The values in a message of its settings.
+    fn values(message: Self::Message) -> api::SettingsValues;
 }
 
 impl Owner for OrganizationRef {
@@ -50,6 +53,10 @@ impl Owner for OrganizationRef {
     fn workspace(&self) -> &WorkspaceRef {
         &self.workspace
     }
+
+    fn values(message: api::Settings) -> api::SettingsValues {
+        message.overrides.unwrap_or_default()
+    }
 }
 
 impl Owner for WorkspaceRef {
@@ -68,6 +75,10 @@ impl Owner for WorkspaceRef {
 
     fn workspace(&self) -> &WorkspaceRef {
         self
+    }
+
+    fn values(message: api::WorkspaceSettings) -> api::SettingsValues {
+        message.defaults.unwrap_or_default()
     }
 }
 
@@ -97,6 +108,20 @@ pub struct Wanted {
     pub mask: Mask,
 }
 
+/// What a call makes of settings.
+#[derive(Debug, Clone)]
+pub enum Edit {
+    /// The values that it names change.
+    Update(Box<Wanted>),
+    /// All values become what they were in an earlier version.
+    Rollback {
+        /// The version that is to be changed, if one is named.
+        etag: String,
+        /// The values of the earlier version.
+        values: Values,
+    },
+}
+
 impl<O: Owner> Settings<O> {
     /// Those of an owner for which nothing was ever set.
     pub fn unset(owner: O) -> Self {
@@ -114,6 +139,17 @@ impl<O: Owner> Settings<O> {
         self.owner.settings_name()
     }
 
+    /// The next version; equal to this one if nothing differs. `above` is what holds where it sets nothing, before what is built in.
+    pub fn edit(&self, edit: &Edit, above: &Values, now: Micros) -> Result<Self> {
+        match edit {
+            Edit::Update(wanted) => self.update(wanted, above, now),
+            Edit::Rollback { etag, values } => {
+                self.owner.uid().check_etag(self.version, etag, &self.name())?;
+                self.with_values(values.clone(), above, now)
+            }
+        }
+    }
+
     /// With the values that are wanted, those of the mask that are absent cleared; equal to these if nothing differs. `above` is what
     /// holds where they set nothing, before what is built in.
     pub fn update(&self, wanted: &Wanted, above: &Values, now: Micros) -> Result<Self> {
@@ -127,6 +163,10 @@ impl<O: Owner> Settings<O> {
             &mut violations,
         );
         let values = violations.finish(Some(values))?;
+        self.with_values(values, above, now)
+    }
+
+    fn with_values(&self, values: Values, above: &Values, now: Micros) -> Result<Self> {
         if values == self.values {
             return Ok(self.clone());
         }
@@ -144,6 +184,15 @@ impl<O: Owner> Settings<O> {
     pub fn changed_fields(&self, after: &Self) -> Vec<String> {
         self.values.changed_fields(&after.values, O::VALUES)
     }
+}
+
+/// The values of an earlier version, as the journal kept them. The rules may have changed since: what breaks one of today's is a
+/// violation of the field `version`, with the path of the value behind it.
+pub fn read_earlier<O: Owner>(message: O::Message) -> Result<Values> {
+    let mut violations = Violations::new();
+    let all = Mask::all::<O::Request>();
+    let values = Values::default().update(&O::values(message), &all, "version", O::VALUES, &mut violations);
+    violations.finish(Some(values))
 }
 
 impl Settings<OrganizationRef> {

@@ -3,8 +3,10 @@
 use crate::commands::{App, settings};
 use clientele_api::settings::settings_service_server::SettingsService;
 use clientele_api::settings::{
-    GetSettingsRequest, GetWorkspaceSettingsRequest, Settings, UpdateSettingsRequest, UpdateWorkspaceSettingsRequest,
-    WorkspaceSettings,
+    BatchGetSettingsRequest, BatchGetSettingsResponse, GetSettingsRequest, GetWorkspaceSettingsRequest,
+    ListSettingsRevisionsRequest, ListSettingsRevisionsResponse, ListWorkspaceSettingsRevisionsRequest,
+    ListWorkspaceSettingsRevisionsResponse, RollbackSettingsRequest, RollbackWorkspaceSettingsRequest, Settings,
+    UpdateSettingsRequest, UpdateWorkspaceSettingsRequest, WorkspaceSettings,
 };
 use clientele_service::Admission;
 use tonic::{Request, Response, Status};
@@ -54,32 +56,49 @@ impl SettingsService for SettingsRpc {
 
     async fn batch_get_settings(
         &self,
-        _: Request<clientele_api::settings::BatchGetSettingsRequest>,
-    ) -> Result<Response<clientele_api::settings::BatchGetSettingsResponse>, Status> {
-        Err(Status::unimplemented("wip"))
+        request: Request<BatchGetSettingsRequest>,
+    ) -> Result<Response<BatchGetSettingsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| settings::batch_get(&self.app, scope, request))
+            .await
     }
+
     async fn list_settings_revisions(
         &self,
-        _: Request<clientele_api::settings::ListSettingsRevisionsRequest>,
-    ) -> Result<Response<clientele_api::settings::ListSettingsRevisionsResponse>, Status> {
-        Err(Status::unimplemented("wip"))
+        request: Request<ListSettingsRevisionsRequest>,
+    ) -> Result<Response<ListSettingsRevisionsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| {
+                settings::list_revisions(&self.app, scope, request)
+            })
+            .await
     }
-    async fn rollback_settings(
-        &self,
-        _: Request<clientele_api::settings::RollbackSettingsRequest>,
-    ) -> Result<Response<Settings>, Status> {
-        Err(Status::unimplemented("wip"))
+
+    async fn rollback_settings(&self, request: Request<RollbackSettingsRequest>) -> Result<Response<Settings>, Status> {
+        self.admission
+            .write(request, |scope, request| settings::rollback(&self.app, scope, request))
+            .await
     }
+
     async fn list_workspace_settings_revisions(
         &self,
-        _: Request<clientele_api::settings::ListWorkspaceSettingsRevisionsRequest>,
-    ) -> Result<Response<clientele_api::settings::ListWorkspaceSettingsRevisionsResponse>, Status> {
-        Err(Status::unimplemented("wip"))
+        request: Request<ListWorkspaceSettingsRevisionsRequest>,
+    ) -> Result<Response<ListWorkspaceSettingsRevisionsResponse>, Status> {
+        self.admission
+            .read(request, |scope, request| {
+                settings::list_workspace_revisions(&self.app, scope, request)
+            })
+            .await
     }
+
     async fn rollback_workspace_settings(
         &self,
-        _: Request<clientele_api::settings::RollbackWorkspaceSettingsRequest>,
+        request: Request<RollbackWorkspaceSettingsRequest>,
     ) -> Result<Response<WorkspaceSettings>, Status> {
-        Err(Status::unimplemented("wip"))
+        self.admission
+            .write(request, |scope, request| {
+                settings::rollback_workspace(&self.app, scope, request)
+            })
+            .await
     }
 }

@@ -1,7 +1,10 @@
 //! Settings in the database: those of organizations and those of workspaces, each in a table. No row: nothing was ever set.
 
+mod effective;
 mod entity;
+pub mod revisions;
 
+pub use effective::EffectiveSettings;
 pub use entity::{organizations, workspaces};
 
 use crate::domain::settings::{Owner, Settings};
@@ -11,6 +14,7 @@ use clientele_api::{Result, Uid};
 use clientele_service::journal::{Resources, Snapshot};
 use clientele_service::scope::Scope;
 use clientele_store::connect::db_error;
+use clientele_store::journal::Filter;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Reader};
 use sea_orm::sea_query::OnConflict;
@@ -25,6 +29,8 @@ pub trait Table: Owner {
 
     /// The owner that a scope admits to.
     fn of(scope: &Scope<Self>) -> &Self;
+    /// Among which rows of the journal those of its settings are.
+    fn rows(&self) -> Filter;
     /// The row of settings.
     fn row(settings: &Settings<Self>) -> Result<<Self::Entity as EntityTrait>::ActiveModel>;
     /// The settings of a row.
@@ -63,11 +69,6 @@ pub async fn get<O: Table>(reader: &Reader, scope: &Scope<O>) -> Result<Answer<S
     find_committed(reader, O::of(scope)).await
 }
 
-/// The defaults that the scope's organization has from its workspace.
-pub async fn get_defaults(reader: &Reader, scope: &Scope<OrganizationRef>) -> Result<Answer<Settings<WorkspaceRef>>> {
-    find_committed(reader, &scope.organization().workspace).await
-}
-
 async fn find<O: Table>(tx: &Tx, owner: &O) -> Result<Settings<O>> {
     let row = of_owner(owner).one(tx).await.map_err(db_error)?;
     settings(row, owner)
@@ -92,6 +93,10 @@ impl Table for OrganizationRef {
 
     fn of(scope: &Scope<Self>) -> &Self {
         scope.organization()
+    }
+
+    fn rows(&self) -> Filter {
+        Filter::Organization(self.uid)
     }
 
     fn row(settings: &Settings<Self>) -> Result<organizations::ActiveModel> {
@@ -141,6 +146,10 @@ impl Table for WorkspaceRef {
 
     fn of(scope: &Scope<Self>) -> &Self {
         scope.workspace()
+    }
+
+    fn rows(&self) -> Filter {
+        Filter::Workspace(self.uid)
     }
 
     fn row(settings: &Settings<Self>) -> Result<workspaces::ActiveModel> {

@@ -25,6 +25,18 @@ async fn every_mutation_happens_once() {
             method: "/clientele.settings.v1.SettingsService/UpdateWorkspaceSettings",
             request: json!({ "workspaceSettings": { "name": format!("{ACME}/settings"), "defaults": defaults } }),
         };
+        let back = |method, parent: &str, version: i64| Step {
+            method,
+            request: json!({ "name": format!("{parent}/settings"), "version": version }),
+        };
+        let settings_back = |version| {
+            let method = "/clientele.settings.v1.SettingsService/RollbackSettings";
+            back(method, BAKERY, version)
+        };
+        let defaults_back = |version| {
+            let method = "/clientele.settings.v1.SettingsService/RollbackWorkspaceSettings";
+            back(method, ACME, version)
+        };
         let steps = vec![
             settings(json!({ "language": "de" })),
             defaults(json!({ "language": "fr", "layout": "LAYOUT_HORIZONTAL" })),
@@ -34,6 +46,10 @@ async fn every_mutation_happens_once() {
             settings(json!({ "handoff": { "humanEnabled": true } })),
             settings(json!({ "handoff": { "smartEnabled": true } })),
             defaults(json!({ "language": "it" })),
+            settings_back(1),
+            defaults_back(1),
+            settings_back(0),
+            defaults_back(0),
         ];
         replay_every_mutation(&world.calls(), &world.tokens, &world.running.services, steps).await;
     })
