@@ -48,6 +48,12 @@ impl Mask {
         Self(leaves)
     }
 
+    /// All leaves that can be changed, as `*`.
+    pub fn all<U: Update>() -> Self {
+        let mutable = U::FIELDS.iter().filter(|field| field.behavior == Behavior::Mutable);
+        Self(mutable.map(|field| field.path).collect())
+    }
+
     /// Whether the update changes this leaf.
     pub fn has(&self, path: &str) -> bool {
         self.0.contains(&path)
@@ -120,7 +126,10 @@ mod tests {
             "limits.max_teams",
         ];
         assert_eq!(read(Organization::default(), Some(&["limits"])).unwrap(), limits);
-        assert_eq!(read(Organization::default(), Some(&["*"])).unwrap().len(), 10);
+        let mut all = Mask::all::<UpdateOrganizationRequest>().0;
+        all.sort_unstable();
+        assert_eq!(read(Organization::default(), Some(&["*"])).unwrap(), all);
+        assert_eq!(all.len(), 10);
         for bad in [
             "nothing",
             "uid",

@@ -13,6 +13,7 @@ use clientele_api::journal::{
     Change, Checkpoint, Entry, ListEntriesRequest, ListEntriesResponse, WatchRequest, WatchResponse,
 };
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
+use clientele_api::request::Page;
 use clientele_api::{Error, Result, Uid};
 use clientele_store::connect::db_error;
 use clientele_store::cursor::{Cursor, WatchCursor};
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// A page of the log looks at this many rows at most.
-const SCAN: u64 = 10_000;
+pub const SCAN: u64 = 10_000;
 /// How many rows or resources a stream reads at a time.
 const STRETCH: u64 = 200;
 /// A quiet stream says this often that nothing happened.
@@ -172,30 +173,11 @@ async fn list(
     client: bool,
     request: &ListEntriesRequest,
 ) -> Result<Answer<ListEntriesResponse>> {
-    let scope = match filter {
-        Filter::All => Uid::NIL,
-        Filter::Workspace(uid) | Filter::Organization(uid) => uid,
-    };
-    let page = PageRequest::read(request, scope)?;
-    let below = page.after.as_deref().map(|key| {
-        std::str::from_utf8(key)
-            .ok()
-            .and_then(Cursor::parse)
-            .ok_or_else(page::invalid)
-    });
     let terms = filter::parse(&request.filter)?;
     let wanted = terms.iter().map(Wanted::read).collect::<Result<Vec<_>>>()?;
-    let size = usize::try_from(page.size).unwrap_or(usize::MAX);
-    let listing = journal
-        .before(filter, below.transpose()?, size, SCAN, |row| {
-            wanted.iter().all(|wanted| wanted.holds(row, client)) && (!client || is_for_clients(row))
-        })
-        .await?;
-    let next_page_token = listing
-        .next
-        .map(|next| page.token(next.to_string().as_bytes()))
-        .unwrap_or_default();
-    let mut entries = listing.rows.into_iter().map(Row::entry).collect::<Result<Vec<_>>>()?;
+    let wanted = |row: &Row| wanted.iter().all(|wanted| wanted.holds(row, client)) && (!client || is_for_clients(row));
+    let (rows, next_page_token) = log_page(journal, filter, request, wanted).await?;
+    let mut entries = rows.into_iter().map(Row::entry).collect::<Result<Vec<_>>>()?;
     if client {
         entries.iter_mut().for_each(|entry| entry.changes.retain(client_reads));
     }
@@ -206,6 +188,29 @@ async fn list(
         },
         revision: journal.revision().await?,
     })
+}
+
+/// A page of the log, newest first: the rows that are wanted, and the token of the next page. Since it looks at [`SCAN`] rows at most,
+/// it may be short, or empty, and still not be the last.
+pub async fn log_page<Q: Page>(
+    journal: &Journal,
+    filter: Filter,
+    request: &Q,
+    wanted: impl Fn(&Row) -> bool,
+) -> Result<(Vec<Row>, String)> {
+    let scope = match filter {
+        Filter::All => Uid::NIL,
+        Filter::Workspace(uid) | Filter::Organization(uid) => uid,
+    };
+    let page = PageRequest::read(request, scope)?;
+    let below = page.after.as_deref().map(|key| {
+        let cursor = std::str::from_utf8(key).ok().and_then(Cursor::parse);
+        cursor.ok_or_else(page::invalid)
+    });
+    let size = usize::try_from(page.size).unwrap_or(usize::MAX);
+    let listing = journal.before(filter, below.transpose()?, size, SCAN, wanted).await?;
+    let token = listing.next.map(|next| page.token(next.to_string().as_bytes()));
+    Ok((listing.rows, token.unwrap_or_default()))
 }
 
 /// What client users can read who may list entries, which needs `members.manage`; by the full names of the messages. Of everything else

@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use clientele_api::{Result, Uid};
 use moka::sync::Cache;
 use opentelemetry::{KeyValue, global};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -37,12 +38,23 @@ where
 {
     /// An empty one of this name in metrics, for at most so many keys.
     pub fn new(journal: Journal, name: &'static str, capacity: u64) -> Self {
+        Self::over(journal, name, Cache::new(capacity))
+    }
+
+    /// An empty one of this name in metrics, for values of at most so many bytes together, each as large as `size` tells.
+    pub fn of_bytes(journal: Journal, name: &'static str, bytes: u64, size: fn(&V) -> usize) -> Self {
+        let size = move |_: &K, (_, answer): &(u64, Answer<V>)| u32::try_from(size(&answer.value)).unwrap_or(u32::MAX);
+        let cache = Cache::builder().max_capacity(bytes).weigher(size).build();
+        Self::over(journal, name, cache)
+    }
+
+    fn over(journal: Journal, name: &'static str, remembered: Cache<K, (u64, Answer<V>)>) -> Self {
         let lookups = Arc::new(Lookups::default());
         lookups.clone().observe(name, journal.db().service());
         Self {
             name,
             journal,
-            remembered: Cache::new(capacity),
+            remembered,
             lookups,
         }
     }
@@ -59,6 +71,54 @@ where
         min: &Revision,
         load: impl AsyncFnOnce() -> Result<Answer<Option<V>>>,
     ) -> Result<Answer<Option<V>>> {
+        let blank = match self.recall(&key, depends_on, min) {
+            Ok(known) => return Ok(known.map(Some)),
+            Err(blank) => blank,
+        };
+        let answer = load().await?;
+        if let Some(value) = &answer.value {
+            self.keep(key, blank, value, &answer.revision);
+        }
+        Ok(answer)
+    }
+
+    /// The same of several keys. Those that are not remembered are loaded together.
+    pub async fn get_all<const N: usize>(
+        &self,
+        keys: impl IntoIterator<Item = (K, [Uid; N])>,
+        min: &Revision,
+        load: impl AsyncFnOnce(Vec<K>) -> Result<Answer<HashMap<K, V>>>,
+    ) -> Result<Answer<HashMap<K, V>>>
+    where
+        K: Clone,
+    {
+        let mut all = HashMap::new();
+        let mut revision = Revision::new();
+        let mut blanks = HashMap::new();
+        for (key, depends_on) in keys {
+            match self.recall(&key, &depends_on, min) {
+                Ok(known) => {
+                    revision.merge(&known.revision);
+                    all.insert(key, known.value);
+                }
+                Err(blank) => _ = blanks.insert(key, blank),
+            }
+        }
+        if !blanks.is_empty() {
+            let loaded = load(blanks.keys().cloned().collect()).await?;
+            for (key, value) in loaded.value {
+                if let Some(blank) = blanks.remove(&key) {
+                    self.keep(key.clone(), blank, &value, &loaded.revision);
+                }
+                all.insert(key, value);
+            }
+            revision.merge(&loaded.revision);
+        }
+        Ok(Answer { value: all, revision })
+    }
+
+    /// What is remembered, else where what is now loaded belongs.
+    fn recall(&self, key: &K, depends_on: &[Uid], min: &Revision) -> Result<Answer<V>, Blank> {
         let db = self.journal.db();
         let coherence = self.journal.coherence();
         // Before the stamp: the changes that this proves are then part of it.
@@ -68,22 +128,31 @@ where
         let stamp = db.epochs().stamp(depends_on);
         if !proven {
             self.lookups.bypasses.fetch_add(1, Ordering::Relaxed);
-        } else if let Some((_, answer)) = self.remembered.get(&key).filter(|(then, _)| *then == stamp) {
+        } else if let Some((_, answer)) = self.remembered.get(key).filter(|(then, _)| *then == stamp) {
             self.lookups.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(answer.map(Some));
+            return Ok(answer);
         } else {
             self.lookups.misses.fetch_add(1, Ordering::Relaxed);
         }
-        let answer = load().await?;
-        if sure && let Some(value) = &answer.value {
+        Err(Blank { stamp, sure })
+    }
+
+    fn keep(&self, key: K, blank: Blank, value: &V, revision: &Revision) {
+        if blank.sure {
             let found = Answer {
                 value: value.clone(),
-                revision: answer.revision.clone(),
+                revision: revision.clone(),
             };
-            self.remembered.insert(key, (stamp, found));
+            self.remembered.insert(key, (blank.stamp, found));
         }
-        Ok(answer)
     }
+}
+
+/// What was known before something was loaded.
+struct Blank {
+    stamp: u64,
+    /// Whether memory could be sure; else it keeps nothing.
+    sure: bool,
 }
 
 impl<K, V> fmt::Debug for Memory<K, V> {

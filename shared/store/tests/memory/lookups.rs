@@ -3,7 +3,8 @@
 use crate::place::{Place, author, organization};
 use clientele_api::error::ErrorReason;
 use clientele_api::{Result, Uid};
-use clientele_store::{Author, Memory, Revision};
+use clientele_store::{Answer, Author, Memory, Revision};
+use std::collections::HashMap;
 
 pub(crate) async fn what_is_remembered_is_not_read_again(place: &Place) {
     let process = place.process().await;
@@ -109,6 +110,88 @@ pub(crate) async fn at_most_its_capacity_is_remembered(place: &Place) {
         get(key).await;
     }
     assert!(process.loads() - before >= 900);
+}
+
+pub(crate) async fn at_most_its_bytes_are_remembered(place: &Place) {
+    let process = place.process().await;
+    let uid = Uid::new();
+    process.set(uid, 1).await;
+    process.until_remembered(uid).await;
+    let small: Memory<u64, i64> = Memory::of_bytes(process.journal.clone(), "small", 1_000, |_| 100);
+    let get = async |key| {
+        let load = async || process.load(uid).await;
+        small.get(key, &[uid], &Revision::new(), load).await.unwrap();
+    };
+    for key in 0..1_000 {
+        get(key).await;
+    }
+    let before = process.loads();
+    for key in 0..1_000 {
+        get(key).await;
+    }
+    assert!(process.loads() - before >= 900);
+}
+
+pub(crate) async fn of_several_those_are_loaded_that_are_not_remembered(place: &Place) {
+    let process = place.process().await;
+    let uids: Vec<Uid> = (0..4).map(|_| Uid::new()).collect();
+    for (value, uid) in (0..).zip(&uids) {
+        process.set(*uid, value).await;
+    }
+    process.until_remembered(uids[0]).await;
+    // Answers what was found and what was loaded.
+    let get_all = async |min: &Revision, gone: Option<Uid>| {
+        let mut loaded = Vec::new();
+        let load = async |missing: Vec<Uid>| {
+            loaded.clone_from(&missing);
+            let mut found = HashMap::new();
+            let mut revision = Revision::new();
+            for uid in missing.into_iter().filter(|uid| Some(*uid) != gone) {
+                let answer = process.load(uid).await?;
+                found.extend(answer.value.map(|value| (uid, value)));
+                revision.merge(&answer.revision);
+            }
+            Ok(Answer { value: found, revision })
+        };
+        let keys = uids.iter().map(|uid| (*uid, [*uid]));
+        let answer = process.memory.get_all(keys, min, load).await.unwrap();
+        loaded.sort();
+        (
+            uids.iter()
+                .map(|uid| answer.value.get(uid).copied())
+                .collect::<Vec<_>>(),
+            loaded,
+            answer.revision,
+        )
+    };
+    let nothing = Revision::new();
+    // That one is not there is not remembered.
+    let (found, loaded, _) = get_all(&nothing, Some(uids[3])).await;
+    assert_eq!(
+        (found, loaded),
+        (vec![Some(0), Some(1), Some(2), None], uids[1..].to_vec())
+    );
+    let (found, loaded, first) = get_all(&nothing, None).await;
+    assert_eq!(
+        (found, loaded),
+        (vec![Some(0), Some(1), Some(2), Some(3)], uids[3..].to_vec())
+    );
+    let (_, loaded, again) = get_all(&nothing, None).await;
+    assert_eq!(
+        (loaded, again),
+        (vec![], first),
+        "the newest of what each was read with"
+    );
+    let written = process.set(uids[2], 7).await;
+    let (found, loaded, revision) = get_all(&nothing, None).await;
+    assert_eq!(
+        (found, loaded),
+        (vec![Some(0), Some(1), Some(7), Some(3)], vec![uids[2]])
+    );
+    assert!(revision.of("assignment") >= written.of("assignment"));
+    let mut later = Revision::new();
+    later.raise("assignment", process.journal.epoch(), i64::MAX);
+    assert_eq!(get_all(&later, None).await.1, uids);
 }
 
 pub(crate) async fn after_a_write_whose_outcome_is_unknown_everything_is_read_again(place: &Place) {

@@ -37,6 +37,8 @@ on_both_engines! {
     lookups::what_is_not_there_is_not_remembered,
     lookups::who_has_seen_more_than_is_proven_is_answered_from_the_database,
     lookups::at_most_its_capacity_is_remembered,
+    lookups::at_most_its_bytes_are_remembered,
+    lookups::of_several_those_are_loaded_that_are_not_remembered,
     race::what_changes_during_a_read_is_not_remembered_as_it_was,
     race::readers_never_get_less_than_had_been_told_when_they_began,
     replicas::what_another_process_writes_is_seen,
