@@ -19,7 +19,7 @@ impl World {
         Ok(page.into_inner().entries.len())
     }
 
-    fn purge_bakery(&self) {
+    pub(crate) fn purge_bakery(&self) {
         let change = Change {
             kind: ChangeKind::Purged.into(),
             ..Change::removed(&self.bakery, self.bakery.version + 1)

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod batch;
 mod client_users;
 mod conflicts;
 mod conventions;
@@ -11,6 +12,7 @@ mod defaults;
 mod following;
 mod inheritance;
 mod journal;
+mod memory;
 mod settings;
 mod tabs;
 mod teams;
