@@ -228,7 +228,10 @@ async fn change<O: Table, A>(
         return Ok(Recorded::nothing(answer));
     }
     store::settings::write(tx, scope, &before, &after)?;
-    store::custom_tab::give_out(tx, scope, &before.values.new_tabs(&after.values, above)).await?;
+    // A rollback brings back tabs themselves: their ids were given out to them.
+    if let Edit::Update(_) = edit {
+        store::custom_tab::give_out(tx, scope, &before.values.new_tabs(&after.values, above)).await?;
+    }
     let (old, new) = (O::Message::from(&before), O::Message::from(&after));
     let change = Change::updated(&old, &new, before.changed_fields(&after));
     Ok(Recorded::change(answer, change))
