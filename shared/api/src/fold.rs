@@ -5,6 +5,13 @@ use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 /// The words of a text, in lower case, without accents, with one space between them: `Bäckerei Groß & Söhne` is `backerei gross sohne`.
 /// What is neither letter nor digit only parts words.
 pub fn fold(text: &str) -> String {
+    let letters = fold_letters(text);
+    let words = letters.split(|character: char| !character.is_alphanumeric());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A text in lower case, without accents; whatever is no letter stays as it is: `Größe: 50%` is `grosse: 50%`.
+pub fn fold_letters(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     let characters = text.nfkd().filter(|character| !is_combining_mark(*character));
     for character in characters.flat_map(char::to_lowercase) {
@@ -19,13 +26,18 @@ pub fn fold(text: &str) -> String {
             'đ' | 'ð' => folded.push('d'),
             'ı' => folded.push('i'),
             'ς' => folded.push('σ'),
-            _ if character.is_alphanumeric() => folded.push(character),
-            _ if folded.is_empty() || folded.ends_with(' ') => {}
-            _ => folded.push(' '),
+            _ => folded.push(character),
         }
     }
-    folded.truncate(folded.trim_end().len());
     folded
+}
+
+/// A text in lower case, its accented letters written in one way: two that differ in more are different ones.
+pub fn fold_case(text: &str) -> String {
+    let lower = text.nfc().flat_map(char::to_lowercase);
+    lower
+        .map(|character| if character == 'ς' { 'σ' } else { character })
+        .collect()
 }
 
 #[cfg(test)]
@@ -47,6 +59,29 @@ mod tests {
         ] {
             assert_eq!(fold(text), folded, "{text:?}");
             assert_eq!(fold(folded), folded, "what is folded stays so");
+        }
+    }
+
+    #[test]
+    fn what_is_no_letter_stays_where_only_letters_are_folded() {
+        for (text, folded) in [
+            ("Größe: 50%_*", "grosse: 50%_*"),
+            ("ÉCOLE\n\t(n°)", "ecole\n\t(n°)"),
+            ("ΣΟΦΟΣ", "σοφοσ"),
+            ("", ""),
+        ] {
+            assert_eq!(fold_letters(text), folded, "{text:?}");
+            assert_eq!(fold_letters(folded), folded, "what is folded stays so");
+        }
+    }
+
+    #[test]
+    fn only_case_makes_no_difference() {
+        for (one, other) in [("ÖFFNUNG", "öffnung"), ("ΣΟΦΟΣ", "σοφος"), ("e\u{301}te", "Éte")] {
+            assert_eq!(fold_case(one), fold_case(other));
+        }
+        for (one, other) in [("ete", "été"), ("की", "का"), ("ß", "ss"), ("a-b", "a_b")] {
+            assert_ne!(fold_case(one), fold_case(other));
         }
     }
 }

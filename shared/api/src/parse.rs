@@ -18,6 +18,20 @@ pub fn paragraphs(text: &str, characters: usize) -> Result<String, Invalid> {
     of_length(text, 0..=characters)
 }
 
+/// A list of words of 1 to 64 characters, at most so many, each once. Stops at the first that breaks a rule: what is answered stays small.
+pub fn words(given: &[String], most: usize) -> Result<Vec<String>, Invalid> {
+    if given.len() > most {
+        return Err(Invalid::new(format!("must be at most {most}, not {}", given.len())));
+    }
+    for (at, word) in given.iter().enumerate() {
+        line(word, 1..=64).map_err(|Invalid(rule)| Invalid::new(format!("[{at}] {rule}")))?;
+        if given[..at].contains(word) {
+            return Err(Invalid::new(format!("[{at}] must not repeat {word:?}")));
+        }
+    }
+    Ok(given.to_vec())
+}
+
 /// An email address as far as a server can tell: one `@` with something on both sides, no white space, at most 254
 /// characters (RFC 5321). Only a mail that arrives proves more.
 pub fn email(text: &str) -> Result<String, Invalid> {
@@ -104,6 +118,16 @@ mod tests {
         }
         assert!(paragraphs("a\n\tb", 10).is_ok());
         assert!(paragraphs("a\r\n", 10).is_err());
+    }
+
+    #[test]
+    fn words_are_limited_and_each_is_there_once() {
+        let numbered = |count: usize| (0..count).map(|at| at.to_string()).collect::<Vec<_>>();
+        assert!(words(&numbered(20), 20).is_ok());
+        assert!(words(&numbered(21), 20).is_err());
+        for bad in [&["".to_owned()][..], &["a".to_owned(), "a".to_owned()]] {
+            assert!(words(bad, 20).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -259,27 +259,13 @@ fn read_platform(message: &api::Agent, violations: &mut Violations) -> String {
 }
 
 fn read_channels(message: &api::Agent, violations: &mut Violations) -> Vec<String> {
-    let parsed = words(&message.channels, MAX_CHANNELS);
+    let parsed = parse::words(&message.channels, MAX_CHANNELS);
     violations.check("agent.channels", parsed).unwrap_or_default()
 }
 
 fn read_tags(message: &api::Agent, violations: &mut Violations) -> Vec<String> {
-    let parsed = words(&message.tags, MAX_TAGS);
+    let parsed = parse::words(&message.tags, MAX_TAGS);
     violations.check("agent.tags", parsed).unwrap_or_default()
-}
-
-/// A list without repeats. Stops at the first that breaks a rule: what is answered stays small.
-fn words(given: &[String], most: usize) -> Result<Vec<String>, Invalid> {
-    if given.len() > most {
-        return Err(Invalid::new(format!("must be at most {most}, not {}", given.len())));
-    }
-    for (at, word) in given.iter().enumerate() {
-        parse::line(word, 1..=64).map_err(|Invalid(rule)| Invalid::new(format!("[{at}] {rule}")))?;
-        if given[..at].contains(word) {
-            return Err(Invalid::new(format!("[{at}] must not repeat {word:?}")));
-        }
-    }
-    Ok(given.to_vec())
 }
 
 fn read_state(given: Option<i32>, violations: &mut Violations) -> State {
@@ -416,14 +402,6 @@ mod tests {
         for bad in ["", "a.b", "ä", "a/b", &"x".repeat(65)] {
             assert!(agent_id(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn lists_are_limited() {
-        let numbered = |count: usize| (0..count).map(|at| at.to_string()).collect::<Vec<_>>();
-        assert!(words(&numbered(20), 20).is_ok());
-        assert!(words(&numbered(21), 20).is_err());
-        assert!(words(&texts(&[""]), 20).is_err());
     }
 
     #[test]
