@@ -349,6 +349,7 @@ impl Admission {
             organization,
             session,
             only_itself,
+            standing,
         }))
     }
 

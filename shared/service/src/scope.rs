@@ -54,6 +54,8 @@ pub struct Client {
     pub session: Option<Uid>,
     /// Whether it may see itself and nobody else.
     pub only_itself: bool,
+    /// How it stands in the organization.
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Client {
@@ -64,6 +66,11 @@ impl Client {
             user: self.user,
             session: self.session,
         }
+    }
+
+    /// Whether it holds this permission.
+    pub fn holds(&self, permission: &str) -> bool {
+        self.standing.permissions.holds(permission)
     }
 }
 
