@@ -7,6 +7,7 @@ pub mod migrations;
 pub mod store;
 
 use clap::Args;
+use clientele_api::settings::canned_response_service_server::CannedResponseServiceServer;
 use clientele_api::settings::settings_service_server::SettingsServiceServer;
 use clientele_service::assembly::{Foundation, Rpcs, Service};
 use clientele_service::config::Config;
@@ -16,6 +17,7 @@ use clientele_service::standing;
 use clientele_store::follow;
 use clientele_store::names::Tables;
 use commands::App;
+use grpc::canned_response::CannedResponseRpc;
 use grpc::settings::SettingsRpc;
 use serde_json::Value;
 use store::settings::EffectiveSettings;
@@ -38,6 +40,7 @@ impl Service for SettingsBillingService {
     const SNAPSHOTS: &'static [SnapshotPage] = &[
         snapshots::<store::settings::workspaces::Entity>,
         snapshots::<store::settings::organizations::Entity>,
+        snapshots::<store::canned_response::Entity>,
     ];
     const STANDING: Option<standing::Load> = Some(standing::followed);
     type Migrator = migrations::Migrator;
@@ -70,9 +73,15 @@ impl Service for SettingsBillingService {
         };
         let settings = SettingsRpc {
             admission: admission.clone(),
+            app: app.clone(),
+        };
+        let canned_responses = CannedResponseRpc {
+            admission: admission.clone(),
             app,
         };
+        let largest = self.config.max_message_bytes;
         Ok(Rpcs::new()
-            .with(SettingsServiceServer::new(settings).max_decoding_message_size(self.config.max_message_bytes)))
+            .with(SettingsServiceServer::new(settings).max_decoding_message_size(largest))
+            .with(CannedResponseServiceServer::new(canned_responses).max_decoding_message_size(largest)))
     }
 }

@@ -1,5 +1,6 @@
 //! A use case each: they own the transaction and call domain and store.
 
+pub mod canned_response;
 pub mod settings;
 
 use crate::store::settings::EffectiveSettings;

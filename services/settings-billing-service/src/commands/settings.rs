@@ -69,6 +69,24 @@ fn read_names(request: &api::BatchGetSettingsRequest) -> Result<Vec<&str>> {
     violations.finish(Some(ids))
 }
 
+/// Whether canned responses are offered to users of the organization.
+pub async fn offers_canned_responses(app: &App, scope: &Scope<OrganizationRef>) -> Result<Answer<bool>> {
+    let found = app.effective.get(scope).await?;
+    Ok(found.map(|settings| {
+        settings
+            .effective
+            .as_ref()
+            .is_some_and(|values| values.canned_responses_enabled())
+    }))
+}
+
+/// The same, in a unit that depends on it.
+pub async fn read_offers_canned_responses(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<bool> {
+    let settings = store::settings::read(tx, scope).await?;
+    let defaults = store::settings::read_defaults(tx, scope).await?;
+    Ok(settings.effective(&defaults.values).canned_responses_enabled == Some(true))
+}
+
 /// Changes overrides of the organization. The journal gets them without what holds, the caller with it.
 pub async fn update(
     app: &App,

@@ -196,6 +196,11 @@ pub fn read_earlier<O: Owner>(message: O::Message) -> Result<Values> {
 }
 
 impl Settings<OrganizationRef> {
+    /// What holds under these defaults.
+    pub fn effective(&self, defaults: &Values) -> Values {
+        effective(defaults, &self.values).values
+    }
+
     /// The message with what holds under these defaults.
     pub fn with_effective(&self, defaults: &Values) -> api::Settings {
         let effective = effective(defaults, &self.values);

@@ -1,6 +1,7 @@
 //! The schema, step by step. Each step works with the code before it and the code after it: expand first, contract a release later.
 
 mod m20261124_000003_create_settings;
+mod m20261129_000020_create_canned_responses;
 mod m20261129_000021_add_settings;
 
 use clientele_store::follow::signing_keys::CreateSigningKeys;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateSigningKeys),
             Box::new(CreatePeopleProjections),
             Box::new(CreateTeamProjections),
+            Box::new(m20261129_000020_create_canned_responses::Step),
             Box::new(m20261129_000021_add_settings::Step),
         ]
     }

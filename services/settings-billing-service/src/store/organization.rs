@@ -3,16 +3,28 @@
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Error, Result};
 use clientele_service::scope::Scope;
+use clientele_store::connect::db_error;
 use clientele_store::follow::{OrganizationProjection, organization, organizations};
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Reader};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::BTreeMap;
 
 /// The organization of the scope.
 pub async fn read(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<OrganizationProjection> {
     let known = organization(tx, scope.organization().uid).await?;
     known.ok_or_else(|| Error::not_found("Organization", scope.organization().name()))
+}
+
+/// The same, which no other unit locks until this one has ended: what is counted in it goes one after the other. SQLite has one writer
+/// anyway.
+pub async fn lock(tx: &Tx, scope: &Scope<OrganizationRef>) -> Result<OrganizationProjection> {
+    let select = organizations::Entity::find_by_id(scope.organization().uid.0).lock_exclusive();
+    let known = select.one(tx).await.map_err(db_error)?;
+    // Without an id it is purged.
+    known
+        .filter(|known| known.id.is_some())
+        .ok_or_else(|| Error::not_found("Organization", scope.organization().name()))
 }
 
 /// Those of the organizations of the scope's workspace with these ids that exist, deleted ones too, by their ids.
