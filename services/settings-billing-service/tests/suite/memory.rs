@@ -18,15 +18,6 @@ const SOON: Duration = Duration::from_secs(10);
 const LANGUAGES: [&str; 12] = ["de", "fr", "it", "es", "pt", "nl", "da", "sv", "fi", "no", "pl", "cs"];
 
 impl World {
-    /// A session of the test's own: what it changes, no journal tells.
-    pub(crate) async fn session(&self) -> DatabaseConnection {
-        let options = Options {
-            url: self.database.url.clone(),
-            service: "settings",
-        };
-        connect_to_migrate(&options).await.unwrap()
-    }
-
     /// The language that holds for `bakery`, asked for in both ways.
     async fn languages(&self) -> [String; 2] {
         let request = BatchGetSettingsRequest {

@@ -3,7 +3,6 @@
 use crate::{World, coded, refused, tabs, update};
 use clientele_api::settings::custom_tab::Visibility;
 use clientele_api::settings::{Settings, SettingsValues};
-use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{Engine, on_both_engines, until};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
 use std::fmt::Debug;
@@ -22,7 +21,7 @@ impl World {
         world
     }
 
-    async fn set_of(&self, organization: &str, overrides: SettingsValues) -> Result<Settings, Status> {
+    async fn set_in(&self, organization: &str, overrides: SettingsValues) -> Result<Settings, Status> {
         let mut request = update(overrides);
         request.settings.as_mut().unwrap().name = format!("{organization}/settings");
         self.update(request).await
@@ -75,7 +74,7 @@ async fn an_id_is_never_given_out_again() {
         world.set(tabs(&[])).await.unwrap();
         assert_eq!(used(world.set(tabs(&["shop"])).await, "shop"), "shop-3");
         // Another organization has tabs of its own.
-        world.set_of(BUTCHER, tabs(&["shop"])).await.unwrap();
+        world.set_in(BUTCHER, tabs(&["shop"])).await.unwrap();
         // What was only checked is not given out.
         let mut preview = update(tabs(&["news"]));
         preview.validate_only = true;
@@ -101,7 +100,7 @@ async fn an_id_of_the_workspace_is_the_same_tab_in_its_organizations() {
         // What the workspace takes away stays with who took it over, and is nobody else's any more.
         world.set_defaults(tabs(&["shop"])).await.unwrap();
         world.set(tabs(&["help", "shop", "own"])).await.unwrap();
-        used(world.set_of(BUTCHER, tabs(&["help"])).await, "help");
+        used(world.set_in(BUTCHER, tabs(&["help"])).await, "help");
         used(world.set_defaults(tabs(&["shop", "help"])).await, "help");
         world.set(tabs(&["own"])).await.unwrap();
         used(world.set(tabs(&["own", "help"])).await, "help");
@@ -140,11 +139,7 @@ async fn workspaces_have_ids_of_their_own() {
 #[tokio::test]
 async fn a_workspace_and_its_organization_do_not_give_out_one_id_at_once() {
     let world = World::start(Engine::Postgres).await;
-    let options = Options {
-        url: world.database.url.clone(),
-        service: "settings",
-    };
-    let session = connect_to_migrate(&options).await.unwrap();
+    let session = world.session().await;
     for round in 0..10 {
         let own = tabs(&[&format!("tab-{round}")]);
         let held = session.begin().await.unwrap();

@@ -4,7 +4,6 @@ use crate::{ACME, World, service};
 use clientele_api::Uid;
 use clientele_api::journal::Change;
 use clientele_api::org::{Organization, Team};
-use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_store::follow::teams;
 use clientele_testkit::{Engine, OrgTeam, Running, on_both_engines};
 use sea_orm::sea_query::Query;
@@ -12,14 +11,6 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait, Statem
 use std::collections::BTreeSet;
 
 impl World {
-    async fn session(&self) -> DatabaseConnection {
-        let options = Options {
-            url: self.database.url.clone(),
-            service: "settings",
-        };
-        connect_to_migrate(&options).await.unwrap()
-    }
-
     fn team(&self, key: &str, members: &[&str]) -> OrgTeam {
         OrgTeam::create(&self.feed, self.acme, &self.bakery, key, members)
     }
