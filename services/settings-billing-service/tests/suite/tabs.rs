@@ -1,8 +1,8 @@
 //! Custom tabs: their order, who may see them, and ids that are never given out again.
 
-use crate::{World, coded, refused, tabs, update};
+use crate::{ACME, World, coded, refused, tabs, update};
 use clientele_api::settings::custom_tab::Visibility;
-use clientele_api::settings::{Settings, SettingsValues};
+use clientele_api::settings::{RollbackSettingsRequest, RollbackWorkspaceSettingsRequest, Settings, SettingsValues};
 use clientele_testkit::{Engine, on_both_engines, until};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
 use std::fmt::Debug;
@@ -108,6 +108,42 @@ async fn an_id_of_the_workspace_is_the_same_tab_in_its_organizations() {
         assert_eq!(used(world.set_defaults(tabs(&["shop", "own"])).await, "own"), "own-2");
         world.set(tabs(&[])).await.unwrap();
         used(world.set_defaults(tabs(&["shop", "own"])).await, "own");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollback_brings_back_tabs_with_their_ids() {
+    on_both_engines(async |engine| {
+        let world = World::start(engine).await;
+        world.set_defaults(tabs(&["help"])).await.unwrap();
+        let first = world.set(tabs(&["own", "help"])).await.unwrap();
+        world.set(tabs(&["other"])).await.unwrap();
+        world.set_defaults(tabs(&[])).await.unwrap();
+        let back = RollbackSettingsRequest {
+            name: first.name.clone(),
+            version: first.version,
+            ..Default::default()
+        };
+        let back = world.settings().rollback_settings(world.admin.request(back)).await;
+        let back = back.unwrap().into_inner();
+        assert_eq!((back.version, back.overrides), (3, first.overrides));
+        // They are no longer among those that were taken away; what was taken away by this is.
+        world.set(tabs(&["help", "own"])).await.unwrap();
+        used(world.set(tabs(&["help", "own", "other"])).await, "other");
+        let back = RollbackWorkspaceSettingsRequest {
+            name: format!("{ACME}/settings"),
+            version: 1,
+            ..Default::default()
+        };
+        let back = world
+            .settings()
+            .rollback_workspace_settings(world.admin.request(back))
+            .await;
+        assert_eq!(
+            back.unwrap().into_inner().defaults.unwrap().custom_tabs,
+            tabs(&["help"]).custom_tabs
+        );
     })
     .await;
 }
