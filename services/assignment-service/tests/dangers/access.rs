@@ -3,12 +3,11 @@
 use crate::World;
 use clientele_api::org::member::State;
 use clientele_store::connect::{Options, connect_to_migrate};
-use clientele_testkit::{Caller, Calls, ClientUser, Engine, Running, until};
+use clientele_testkit::{Caller, Calls, ClientUser, Engine, Running, patiently, until};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use std::cell::Cell;
 use std::time::{Duration, Instant};
-use tonic::{Code, Status};
+use tonic::Status;
 
 const ACME: &str = "workspaces/acme";
 const BAKERY: &str = "workspaces/acme/organizations/bakery";
@@ -222,22 +221,8 @@ async fn memory_stands_aside_while_nobody_can_wake_it() {
     ))
     .await;
     for replica in [&two.here, &two.there] {
-        // As long as the connections that are left are busy, others cannot be made: then a call is to be tried again.
-        let check = async || {
-            let answer = Cell::new(Value::Null);
-            let is_answered = async || match two.check(replica, anybody).await {
-                Ok(reason) => {
-                    answer.set(reason);
-                    true
-                }
-                Err(error) => {
-                    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
-                    false
-                }
-            };
-            until(SOON, "it is answered", is_answered).await;
-            answer.into_inner()
-        };
+        // As long as the connections that are left are busy, no others can be made.
+        let check = async || patiently(|| two.check(replica, anybody)).await.unwrap();
         let stands_aside = async || {
             turn(true).await;
             let read = check().await != MAY;

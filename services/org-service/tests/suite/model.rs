@@ -2,15 +2,12 @@
 
 use crate::World;
 use clientele_api::permission::CATALOGUE;
-use clientele_testkit::{Caller, on_both_engines, reason};
+use clientele_testkit::{Caller, for_random_cases, on_both_engines, reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use proptest::test_runner::{Config, TestError, TestRunner};
 use serde_json::{Value, json};
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::runtime::Handle;
 
 const PEOPLE: usize = 4;
 const BUILT_IN: &[&str] = &["org-admin", "viewer", "billing-manager"];
@@ -803,24 +800,7 @@ async fn run(world: &World, number: usize, ops: Vec<Op>) -> Result<(), TestCaseE
 async fn whatever_is_done_the_organization_is_as_the_model_says() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
-        let config = Config {
-            cases: 24,
-            max_shrink_iters: 200,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let number = Cell::new(0);
-        let outcome = tokio::task::block_in_place(|| {
-            TestRunner::new(config).run(&ops(), |ops| {
-                number.set(number.get() + 1);
-                Handle::current().block_on(run(&world, number.get(), ops))
-            })
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(TestError::Fail(why, ops)) => panic!("{why}\nafter {ops:#?}"),
-            Err(abort) => panic!("{abort}"),
-        }
+        for_random_cases(24, &ops(), |number, ops| run(&world, number, ops));
     })
     .await;
 }

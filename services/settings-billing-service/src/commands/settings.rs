@@ -95,11 +95,11 @@ pub async fn update(
 ) -> Result<Answer<api::Settings>> {
     let mask = scope.mask(&request)?;
     let message = request.settings.unwrap_or_default();
-    let edit = Edit::Update(Box::new(Wanted {
+    let edit = Edit::Update(Wanted {
         etag: message.etag,
         values: message.overrides.unwrap_or_default(),
         mask,
-    }));
+    });
     let author = scope.author();
     let unit = async move |tx: &Tx| change_overrides(tx, &scope, &edit).await;
     app.journal.write(author, unit).await
@@ -150,11 +150,11 @@ pub async fn update_workspace(
 ) -> Result<Answer<api::WorkspaceSettings>> {
     let mask = scope.mask(&request)?;
     let message = request.workspace_settings.unwrap_or_default();
-    let edit = Edit::Update(Box::new(Wanted {
+    let edit = Edit::Update(Wanted {
         etag: message.etag,
         values: message.defaults.unwrap_or_default(),
         mask,
-    }));
+    });
     let author = scope.author();
     let unit = async move |tx: &Tx| change_defaults(tx, &scope, &edit).await;
     app.journal.write(author, unit).await

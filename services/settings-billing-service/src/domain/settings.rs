@@ -112,7 +112,7 @@ pub struct Wanted {
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// The values that it names change.
-    Update(Box<Wanted>),
+    Update(Wanted),
     /// All values become what they were in an earlier version.
     Rollback {
         /// The version that is to be changed, if one is named.

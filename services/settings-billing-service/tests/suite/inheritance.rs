@@ -7,14 +7,11 @@ use clientele_api::settings::{
     Branding, FieldSource, GetSettingsRequest, GetWorkspaceSettingsRequest, HandoffValues, PageList, Settings,
     SettingsValues, TextDirection, UpdateSettingsRequest, UpdateWorkspaceSettingsRequest, WorkspaceSettings,
 };
-use clientele_testkit::{Caller, on_both_engines, reason};
+use clientele_testkit::{Caller, for_random_cases, on_both_engines, reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
-use proptest::test_runner::{Config, TestError, TestRunner};
-use std::cell::Cell;
 use std::collections::BTreeSet;
-use tokio::runtime::Handle;
 use tonic::Status;
 
 const ORGANIZATIONS: usize = 2;
@@ -492,24 +489,7 @@ async fn run(world: &World, number: usize, ops: Vec<Op>) -> Result<(), TestCaseE
 async fn whatever_is_set_each_value_holds_as_the_model_says() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
-        let config = Config {
-            cases: 40,
-            max_shrink_iters: 200,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let number = Cell::new(0);
-        let outcome = tokio::task::block_in_place(|| {
-            TestRunner::new(config).run(&ops(), |ops| {
-                number.set(number.get() + 1);
-                Handle::current().block_on(run(&world, number.get(), ops))
-            })
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(TestError::Fail(why, ops)) => panic!("{why}\nafter {ops:#?}"),
-            Err(abort) => panic!("{abort}"),
-        }
+        for_random_cases(40, &ops(), |number, ops| run(&world, number, ops));
     })
     .await;
 }

@@ -227,7 +227,7 @@ impl Two {
         let turn = self.turn.replace(self.turn.get() + 1);
         let code = LANGUAGES[turn % LANGUAGES.len()];
         let admin = &self.world.admin;
-        let headers = if turn % 3 == 0 {
+        let headers = if turn.is_multiple_of(3) {
             let defaults = update_defaults(language(code));
             let mut clear = update(Default::default());
             clear.update_mask = crate::mask(&["overrides.language"]);
