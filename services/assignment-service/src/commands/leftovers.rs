@@ -2,16 +2,15 @@
 //! times, on any number of replicas.
 
 use crate::store;
-use crate::store::leftovers::{Deleted, Purged};
+use crate::store::leftovers::Deleted;
 use clientele_api::Result;
 use clientele_api::assignment as api;
 use clientele_api::journal::Change;
 use clientele_api::name::OrganizationRef;
 use clientele_api::org::PurgeOrganizationRequest;
 use clientele_api::request::Request as _;
-use clientele_store::cursor::Cursor;
+use clientele_store::follow::erasures::{self, Purged};
 use clientele_store::jobs::{Job, JobScope};
-use clientele_store::journal::{Filter, scrub};
 use clientele_store::tx::{self, Mode, Tx};
 use clientele_store::{Author, Journal, Recorded};
 use std::time::Duration;
@@ -24,8 +23,6 @@ const AT_ONCE: u64 = 100;
 const CHUNK: u64 = 500;
 /// How many scopes do: each may list many agents.
 const SCOPES: u64 = 50;
-/// How many rows of the journal are looked at in one unit. Those of an organization are small.
-const ENTRIES: u64 = 100;
 
 /// The job that takes away what is left.
 pub fn job(journal: Journal) -> Job {
@@ -38,7 +35,7 @@ pub fn job(journal: Journal) -> Job {
 /// One that fails does not keep the others from going; the job has failed then all the same.
 async fn work(scope: &JobScope, journal: &Journal) -> Result<()> {
     let mut failed = None;
-    for purged in store::leftovers::purged(scope, journal.db(), AT_ONCE).await? {
+    for purged in erasures::purged(scope, journal.db(), AT_ONCE).await? {
         failed = erase(scope, journal, purged).await.err().or(failed);
     }
     for deleted in store::leftovers::deleted(scope, journal.db(), AT_ONCE).await? {
@@ -48,14 +45,11 @@ async fn work(scope: &JobScope, journal: &Journal) -> Result<()> {
 }
 
 /// Takes away what is left of an organization: what it had first, then what the journal says of that.
-async fn erase(scope: &JobScope, journal: &Journal, mut purged: Purged) -> Result<()> {
+async fn erase(scope: &JobScope, journal: &Journal, purged: Purged) -> Result<()> {
     while let Some(organization) = store::leftovers::name_of(journal.db(), &purged).await? {
         erase_some(scope, journal, purged.clone(), organization).await?;
     }
-    while let Some(scanned) = scrub(journal, purged.clone()).await? {
-        purged.scanned = scanned;
-    }
-    Ok(())
+    erasures::scrub(journal, &purged).await
 }
 
 /// Removes some assignments and scopes. The journal tells of those that had not been taken away.
@@ -79,25 +73,6 @@ async fn erase_some(scope: &JobScope, journal: &Journal, purged: Purged, organiz
         })
     };
     journal.write(author, unit).await.map(drop)
-}
-
-/// Takes out of some rows of the journal what the organization had; answers where it goes on.
-async fn scrub(journal: &Journal, purged: Purged) -> Result<Option<Cursor>> {
-    let unit = async move |tx: &Tx| {
-        let rows = scrub::rows(tx, Filter::Organization(purged.uid()), purged.scanned, ENTRIES).await?;
-        for row in scrub::lock(tx, &Vec::from_iter(&rows)).await? {
-            let mut changes = row.changes()?;
-            if !scrub::is_bare(&changes) {
-                changes.iter_mut().for_each(Change::scrub);
-                scrub::rewrite(tx, &row, changes);
-            }
-        }
-        let full = rows.len() as u64 == ENTRIES;
-        let next = rows.last().filter(|_| full).map(|last| last.cursor());
-        store::leftovers::note_scanned(tx, &purged, next);
-        Ok(next)
-    };
-    Ok(tx::run(journal.db(), Mode::Commit, unit).await?.value)
 }
 
 /// Removes the assignments of a deleted agent that were taken away before: they would have kept what they were for its return.

@@ -1,4 +1,5 @@
-//! What purged organizations and deleted agents leave.
+//! What purged organizations and deleted agents leave. `erasures` and the index of purged organizations are read by the version before
+//! `CreateErasures` only: they go when none of it runs any more.
 
 use sea_orm::DbBackend;
 use sea_orm_migration::prelude::*;

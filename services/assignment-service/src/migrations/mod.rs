@@ -5,6 +5,7 @@ mod m20261128_000015_search_agents;
 mod m20261128_000016_create_member_scopes;
 mod m20261128_000017_create_leftovers;
 
+use clientele_store::follow::erasures::CreateErasures;
 use clientele_store::follow::signing_keys::CreateSigningKeys;
 use clientele_store::follow::{CreatePeopleProjections, CreateProjections, CreateTeamProjections};
 use clientele_store::jobs::CreateJobs;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000016_create_member_scopes::Step),
             Box::new(m20261128_000017_create_leftovers::Step),
             Box::new(CreateTeamProjections),
+            Box::new(CreateErasures),
         ]
     }
 }

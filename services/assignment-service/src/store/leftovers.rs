@@ -1,4 +1,4 @@
-//! What purged organizations and deleted agents leave, and how far it has been taken away.
+//! What purged organizations and deleted agents leave.
 
 use super::{assignment, member_scope};
 use crate::domain::agent::Agent;
@@ -8,37 +8,11 @@ use clientele_api::name::OrganizationRef;
 use clientele_api::{Result, Uid};
 use clientele_store::Db;
 use clientele_store::connect::db_error;
-use clientele_store::cursor::Cursor;
-use clientele_store::follow::organizations;
+use clientele_store::follow::erasures::Purged;
 use clientele_store::jobs::JobScope;
-use clientele_store::journal::scrub;
-use clientele_store::tx::{Position, Tx};
+use clientele_store::tx::Tx;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{IntoActiveModel, Iterable, JoinType, QueryOrder, QuerySelect, QueryTrait};
-
-/// How far the journal of a purged organization has been looked through.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "erasures")]
-pub struct Model {
-    /// The organization.
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub organization_uid: Uuid,
-    /// Up to where.
-    pub epoch: i64,
-    /// The second part of that.
-    pub xid: i64,
-    /// The third.
-    pub seq: i64,
-    /// Whether nothing is left.
-    pub done: bool,
-}
-
-/// The row stands alone.
-#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
 
 pub mod deleted {
     //! Agents that were deleted.
@@ -61,63 +35,17 @@ pub mod deleted {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// An organization that is purged, of which something may be left. Only a job gets one: what is done with it needs no other scope.
-#[derive(Debug, Clone)]
-pub struct Purged {
-    uid: Uid,
-    /// How far its journal has been looked through.
-    pub scanned: Cursor,
-}
-
-impl Purged {
-    /// The organization.
-    pub fn uid(&self) -> Uid {
-        self.uid
-    }
-}
-
 /// An agent that was deleted, of which something may be left. Only a job gets one.
 #[derive(Debug, Clone, Copy)]
 pub struct Deleted(Uid);
 
-/// At most `limit` purged organizations of which something may be left.
-pub async fn purged(_scope: &JobScope, db: &Db, limit: u64) -> Result<Vec<Purged>> {
-    let begun = organizations::Entity::belongs_to(Entity)
-        .from(organizations::Column::Uid)
-        .to(Column::OrganizationUid);
-    let select = organizations::Entity::find()
-        .join(JoinType::LeftJoin, begun.into())
-        .select_only()
-        .column(organizations::Column::Uid)
-        .column(Column::Epoch)
-        .column(Column::Xid)
-        .column(Column::Seq)
-        .filter(organizations::Column::Id.is_null())
-        .filter(Column::Done.is_null().or(Column::Done.eq(false)))
-        .order_by_asc(organizations::Column::Uid)
-        .limit(limit);
-    let rows = select.into_tuple::<(Uuid, Option<i64>, Option<i64>, Option<i64>)>();
-    let rows = rows.all(db.read()).await.map_err(db_error)?;
-    let purged = rows.into_iter().map(|(uid, epoch, xid, seq)| Purged {
-        uid: Uid(uid),
-        scanned: match (epoch, xid, seq) {
-            (Some(epoch), Some(xid), Some(seq)) => Cursor {
-                epoch,
-                position: Position { xid, seq },
-            },
-            _ => scrub::BEGINNING,
-        },
-    });
-    Ok(purged.collect())
-}
-
 /// What a purged organization was called that has assignments or scopes left.
 pub async fn name_of(db: &Db, purged: &Purged) -> Result<Option<OrganizationRef>> {
-    let select = assignment::Entity::find().filter(assignment::Column::OrganizationUid.eq(purged.uid.0));
+    let select = assignment::Entity::find().filter(assignment::Column::OrganizationUid.eq(purged.uid().0));
     if let Some(row) = select.one(db.read()).await.map_err(db_error)? {
         return Ok(Some(Assignment::from(row).organization));
     }
-    let select = member_scope::Entity::find().filter(member_scope::Column::OrganizationUid.eq(purged.uid.0));
+    let select = member_scope::Entity::find().filter(member_scope::Column::OrganizationUid.eq(purged.uid().0));
     let row = select.one(db.read()).await.map_err(db_error)?;
     Ok(row.map(|row| MemberScope::from(row).organization))
 }
@@ -125,7 +53,7 @@ pub async fn name_of(db: &Db, purged: &Purged) -> Result<Option<OrganizationRef>
 /// At most `limit` assignments of a purged organization, taken away or not, which no other unit takes until this one has ended.
 pub async fn assignments_of(tx: &Tx, purged: &Purged, limit: u64) -> Result<Vec<Assignment>> {
     let select = assignment::Entity::find()
-        .filter(assignment::Column::OrganizationUid.eq(purged.uid.0))
+        .filter(assignment::Column::OrganizationUid.eq(purged.uid().0))
         .order_by_asc(assignment::Column::AgentUid)
         .limit(limit)
         .lock_exclusive();
@@ -137,7 +65,7 @@ pub async fn assignments_of(tx: &Tx, purged: &Purged, limit: u64) -> Result<Vec<
 pub fn erase_assignments(tx: &Tx, purged: &Purged, assignments: &[Assignment]) {
     let uids = assignments.iter().map(|assignment| assignment.uid.0);
     let delete = assignment::Entity::delete_many()
-        .filter(assignment::Column::OrganizationUid.eq(purged.uid.0))
+        .filter(assignment::Column::OrganizationUid.eq(purged.uid().0))
         .filter(assignment::Column::Uid.is_in(uids));
     tx.write(delete.into_query(), &[]);
 }
@@ -145,7 +73,7 @@ pub fn erase_assignments(tx: &Tx, purged: &Purged, assignments: &[Assignment]) {
 /// At most `limit` scopes of members of a purged organization, which no other unit takes until this one has ended.
 pub async fn scopes_of(tx: &Tx, purged: &Purged, limit: u64) -> Result<Vec<MemberScope>> {
     let select = member_scope::Entity::find()
-        .filter(member_scope::Column::OrganizationUid.eq(purged.uid.0))
+        .filter(member_scope::Column::OrganizationUid.eq(purged.uid().0))
         .order_by_asc(member_scope::Column::Uid)
         .limit(limit)
         .lock_exclusive();
@@ -157,27 +85,9 @@ pub async fn scopes_of(tx: &Tx, purged: &Purged, limit: u64) -> Result<Vec<Membe
 pub fn erase_scopes(tx: &Tx, purged: &Purged, scopes: &[MemberScope]) {
     let uids = scopes.iter().map(|scope| scope.uid.0);
     let delete = member_scope::Entity::delete_many()
-        .filter(member_scope::Column::OrganizationUid.eq(purged.uid.0))
+        .filter(member_scope::Column::OrganizationUid.eq(purged.uid().0))
         .filter(member_scope::Column::Uid.is_in(uids));
     tx.write(delete.into_query(), &[]);
-}
-
-/// Notes how far the journal of a purged organization has been looked through; None: to its end, and nothing is left.
-pub fn note_scanned(tx: &Tx, purged: &Purged, scanned: Option<Cursor>) {
-    let at = scanned.unwrap_or(purged.scanned);
-    let row = Model {
-        organization_uid: purged.uid.0,
-        epoch: at.epoch,
-        xid: at.position.xid,
-        seq: at.position.seq,
-        done: scanned.is_none(),
-    };
-    let changes = Column::iter().filter(|column| !matches!(column, Column::OrganizationUid));
-    let over = OnConflict::column(Column::OrganizationUid)
-        .update_columns(changes)
-        .to_owned();
-    let upsert = Entity::insert(row.into_active_model()).on_conflict(over);
-    tx.write(upsert.into_query(), &[]);
 }
 
 /// Notes that an agent is deleted in this unit.

@@ -3,7 +3,7 @@
 use crate::member_scopes::all;
 use crate::{ACME, BAKERY, World, ids, service};
 use clientele_api::assignment::{AssignAgentRequest, Assignment};
-use clientele_api::journal::{ChangeKind, Entry};
+use clientele_api::journal::{Change, ChangeKind, Entry};
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{ClientUser, Engine, Running, reason, until};
 use prost::Message;
@@ -245,7 +245,11 @@ async fn an_organization_of_any_size_is_left_behind(engine: Engine) {
     assert!(purged.iter().all(|entry| entry.changes.len() <= 500));
     assert_eq!(purged.iter().map(|entry| entry.changes.len()).sum::<usize>(), 551);
     assert_eq!(
-        count(&session, "SELECT count(*) AS answer FROM erasures WHERE done").await,
+        count(
+            &session,
+            "SELECT count(*) AS answer FROM projection_organizations WHERE erased = bootstrap"
+        )
+        .await,
         1
     );
 }
@@ -258,4 +262,47 @@ async fn an_organization_of_any_size_is_left_behind_on_sqlite() {
 #[tokio::test]
 async fn an_organization_of_any_size_is_left_behind_on_postgres() {
     an_organization_of_any_size_is_left_behind(Engine::Postgres).await;
+}
+
+async fn who_is_purged_again_after_a_restore_leaves_nothing(engine: Engine) {
+    let world = World::start(engine).await;
+    let session = world.session().await;
+    let bakery = world.create_organization("bakery").await;
+    world.create_agent("anna").await;
+    world.assign_with("anna", named("Alias of the bakery")).await.unwrap();
+    world.purge(&bakery);
+    world.hear().await;
+    world.do_jobs().await;
+    assert!(!is_kept(&session, "Alias of the bakery").await);
+    // The backup is older than the purge: the same organization is there again, and has the same version.
+    let before = bakery.clone();
+    world.feed.restore(|entry| {
+        let mut entry = entry.clone();
+        if entry.changes[0].uid == before.uid {
+            entry.changes = vec![Change::created(&before)];
+        }
+        Some(entry)
+    });
+    world.hear().await;
+    world
+        .assign_with("anna", named("Alias after the restore"))
+        .await
+        .unwrap();
+    world.do_jobs().await;
+    assert!(is_kept(&session, "Alias after the restore").await);
+    world.purge(&bakery);
+    world.hear().await;
+    world.do_jobs().await;
+    assert_eq!(count(&session, "SELECT count(*) AS answer FROM assignments").await, 0);
+    assert!(!is_kept(&session, "Alias after the restore").await);
+}
+
+#[tokio::test]
+async fn who_is_purged_again_after_a_restore_leaves_nothing_on_sqlite() {
+    who_is_purged_again_after_a_restore_leaves_nothing(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn who_is_purged_again_after_a_restore_leaves_nothing_on_postgres() {
+    who_is_purged_again_after_a_restore_leaves_nothing(Engine::Postgres).await;
 }

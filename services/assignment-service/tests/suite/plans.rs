@@ -5,6 +5,7 @@ use assignment_service::domain::member_scope::{Agents, Listed, MemberScope};
 use assignment_service::store::{access, assignment, member_scope};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Micros, Uid};
+use clientele_store::follow::erasures;
 use clientele_testkit::Engine;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait, Statement};
 use serde_json::Value;
@@ -14,6 +15,10 @@ use uuid::Uuid;
 const ORGANIZATIONS: u128 = 220;
 /// That have none.
 const OTHERS: u128 = 20_000;
+/// Of those that have none.
+const PURGED: u128 = 10_000;
+/// Of those that are purged.
+const UNFINISHED: u128 = 150;
 /// Most of them are assigned nowhere.
 const AGENTS: u128 = 60_000;
 /// Of each organization; every tenth was taken away.
@@ -96,7 +101,18 @@ async fn crowd(world: &World, connection: &DatabaseConnection) {
             of(MEMBER, "o * 1000 + m")
         ),
     ];
-    for sql in statements {
+    let last = |count: u128| of(ORGANIZATION, &(ORGANIZATIONS + OTHERS - count).to_string());
+    let purged = [
+        format!(
+            "UPDATE projection_organizations SET id = NULL WHERE uid > {}",
+            last(PURGED)
+        ),
+        format!(
+            "UPDATE projection_organizations SET erased = bootstrap WHERE id IS NULL AND uid <= {}",
+            last(UNFINISHED)
+        ),
+    ];
+    for sql in statements.into_iter().chain(purged) {
         connection.execute_unprepared(&sql).await.unwrap();
     }
 }
@@ -198,6 +214,14 @@ fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
             all,
         );
     }
+    // The job finds the organizations that are purged, and of which something is left.
+    let purged: &[&str] = &["projection_organizations_unfinished"];
+    case(
+        "leftovers",
+        erasures::select_purged(100).build(backend),
+        purged,
+        UNFINISHED as usize,
+    );
     cases
 }
 
@@ -257,7 +281,9 @@ async fn sqlite_reads_by_indexes() {
             let rows = connection.query_all_raw(case.statement).await.unwrap();
             let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
             for step in &steps {
-                assert!(!step.starts_with("SCAN "), "{}: {steps:#?}", case.what);
+                // Of an index that holds nothing but what is asked for, all is read.
+                let scans = step.starts_with("SCAN ") && !step.ends_with("_unfinished");
+                assert!(!scans, "{}: {steps:#?}", case.what);
                 let used = step
                     .split_once(" INDEX ")
                     .map(|(_, index)| index.split(' ').next().unwrap());

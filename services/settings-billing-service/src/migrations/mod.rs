@@ -4,6 +4,7 @@ mod m20261124_000003_create_settings;
 mod m20261129_000020_create_canned_responses;
 mod m20261129_000021_add_settings;
 
+use clientele_store::follow::erasures::CreateErasures;
 use clientele_store::follow::signing_keys::CreateSigningKeys;
 use clientele_store::follow::{CreatePeopleProjections, CreateProjections, CreateTeamProjections};
 use clientele_store::jobs::CreateJobs;
@@ -24,8 +25,6 @@ impl MigratorTrait for Migrator {
             Box::new(CreateSigningKeys),
             Box::new(CreatePeopleProjections),
             Box::new(CreateTeamProjections),
+            Box::new(CreateErasures),
             Box::new(m20261129_000020_create_canned_responses::Step),
             Box::new(m20261129_000021_add_settings::Step),
-        ]
-    }
-}

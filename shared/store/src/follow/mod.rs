@@ -4,6 +4,7 @@
 //! from. So effects happen once, however often an entry arrives and however many replicas follow.
 
 mod client;
+pub mod erasures;
 mod metrics;
 pub mod parked;
 mod projection;
