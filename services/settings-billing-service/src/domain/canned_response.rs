@@ -220,7 +220,7 @@ impl CannedResponse {
                 "must be absent, or what it is: it can't be changed",
             );
         }
-        if message.team.is_some() && message.team != own.team {
+        if message.team.is_some() && message.team() != own.team() {
             violations.add(
                 "canned_response.team",
                 "must be absent, or what it is: it can't be changed",

@@ -23,7 +23,8 @@ impl MigrationTrait for Step {
             DbBackend::Postgres => ("uuid", "text COLLATE \"C\"", "jsonb"),
             _ => ("blob", "text", "text"),
         };
-        // What is long, and read only where it is searched, comes last.
+        // What is long, and read only where it is searched, comes last. There is no index by organization and uid alone: who lists what a
+        // user may read would be led by it through what all the others keep for themselves.
         let statements = format!(
             "CREATE TABLE settings_canned_responses (
                 uid {uuid} PRIMARY KEY,
@@ -49,7 +50,6 @@ impl MigrationTrait for Step {
             );
             CREATE UNIQUE INDEX settings_canned_responses_code
                 ON settings_canned_responses (organization_uid, holder_uid, code_folded, language);
-            CREATE INDEX settings_canned_responses_by_uid ON settings_canned_responses (organization_uid, uid);
             CREATE INDEX settings_canned_responses_shared ON settings_canned_responses (organization_uid, uid) WHERE owner_uid IS NULL;
             CREATE INDEX settings_canned_responses_of_workspace ON settings_canned_responses (workspace_uid, uid);
             CREATE INDEX settings_canned_responses_of_owner ON settings_canned_responses (owner_uid, uid) WHERE owner_uid IS NOT NULL;"

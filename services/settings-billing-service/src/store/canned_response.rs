@@ -24,7 +24,7 @@ use sea_orm::{
     QueryTrait, Select,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A canned response.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -491,14 +491,17 @@ pub async fn lock_all(tx: &Tx, scope: &Scope<OrganizationRef>, keys: &[Key]) -> 
 
 /// Reads the canned responses with these keys.
 pub fn with_keys(organization: Uid, keys: &[Key]) -> Select<Entity> {
+    let holders: BTreeSet<Uuid> = keys.iter().map(|key| key.holder.0).collect();
     let key = |key: &Key| (key.holder.0, key.code.clone(), key.language.to_owned());
     let keys = sea_query::Query::select()
         .expr(Expr::cust("*"))
         .from_values(keys.iter().map(key), "keys")
         .take();
     let columns = [Column::HolderUid, Column::CodeFolded, Column::Language].map(|column| column.into_expr());
+    // The holders once more: where the database looks through more than the keys, then through what these have.
     Entity::find()
         .filter(Column::OrganizationUid.eq(organization.0))
+        .filter(Column::HolderUid.is_in(holders))
         .filter(Expr::tuple(columns).in_subquery(keys))
 }
 
