@@ -10,7 +10,7 @@ use std::time::Duration;
 use tonic::Streaming;
 
 impl World {
-    async fn entries(&self, parent: &str) -> Vec<Entry> {
+    pub(crate) async fn entries(&self, parent: &str) -> Vec<Entry> {
         let request = ListEntriesRequest {
             parent: parent.into(),
             page_size: 500,

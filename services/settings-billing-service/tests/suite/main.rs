@@ -14,6 +14,7 @@ mod following;
 mod inheritance;
 mod journal;
 mod memory;
+mod revisions;
 mod settings;
 mod tabs;
 mod teams;

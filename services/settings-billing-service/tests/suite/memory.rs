@@ -2,7 +2,7 @@
 
 use crate::{ACME, BAKERY, World, coded, handoff, language, refused, service, update, update_defaults};
 use clientele_api::settings::settings_service_client::SettingsServiceClient;
-use clientele_api::settings::{BatchGetSettingsRequest, GetSettingsRequest, Settings};
+use clientele_api::settings::{BatchGetSettingsRequest, GetSettingsRequest, Layout, Settings};
 use clientele_store::connect::{Options, connect_to_migrate};
 use clientele_testkit::{Caller, Engine, Running, on_both_engines, until};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Told apart by what they set, none of which is built in.
@@ -114,6 +114,9 @@ async fn what_was_written_is_seen_by_the_next_look() {
                 assert_eq!(world.languages().await, ["ar"; 2]);
             }
             world.clear(&["overrides.language"]).await.unwrap();
+            for _ in 0..2 {
+                assert_eq!(world.languages().await, [code; 2]);
+            }
         }
     })
     .await;
@@ -212,46 +215,49 @@ impl Two {
         two
     }
 
-    /// The language that holds, as this replica says.
-    async fn look(&self, replica: &SettingsServiceClient<Channel>, caller: &Caller) -> Result<String, Status> {
+    async fn get(&self, replica: &SettingsServiceClient<Channel>, caller: &Caller) -> Result<Settings, Status> {
         let request = GetSettingsRequest {
             name: format!("{BAKERY}/settings"),
         };
-        let settings = replica.clone().get_settings(caller.request(request)).await?;
-        Ok(language_of(settings.into_inner()))
+        let answer = replica.clone().get_settings(caller.request(request)).await;
+        answer.map(Response::into_inner)
     }
 
-    /// Changes the language here: that of `bakery`, or, when it has none of its own, that of the workspace. Answers somebody who knows
-    /// of it, and the language.
+    /// The language that holds, as this replica says.
+    async fn look(&self, replica: &SettingsServiceClient<Channel>, caller: &Caller) -> Result<String, Status> {
+        self.get(replica, caller).await.map(language_of)
+    }
+
+    /// Changes the language that holds: by an override, by clearing that, and by a default, in turn. Answers somebody who knows of it,
+    /// and the language.
     async fn change(&self) -> (Caller, &'static str) {
         let turn = self.turn.replace(self.turn.get() + 1);
-        let code = LANGUAGES[turn % LANGUAGES.len()];
-        let admin = &self.world.admin;
-        let headers = if turn.is_multiple_of(3) {
-            let defaults = update_defaults(language(code));
-            let mut clear = update(Default::default());
-            clear.update_mask = crate::mask(&["overrides.language"]);
-            self.here.clone().update_settings(admin.request(clear)).await.unwrap();
-            let answer = self
-                .here
-                .clone()
-                .update_workspace_settings(admin.request(defaults))
-                .await;
-            answer.unwrap().metadata().clone()
-        } else {
-            let answer = self
-                .here
-                .clone()
-                .update_settings(admin.request(update(language(code))))
-                .await;
-            answer.unwrap().metadata().clone()
+        let code = |turn: usize| LANGUAGES[turn % LANGUAGES.len()];
+        let (admin, mut here) = (&self.world.admin, self.here.clone());
+        let (headers, expected) = match turn % 3 {
+            0 => {
+                let set = admin.request(update(language(code(turn))));
+                let answer = here.update_settings(set).await.unwrap();
+                (answer.metadata().clone(), code(turn))
+            }
+            1 => {
+                let mut clear = update(Default::default());
+                clear.update_mask = crate::mask(&["overrides.language"]);
+                let answer = here.update_settings(admin.request(clear)).await.unwrap();
+                (answer.metadata().clone(), if turn < 3 { "en" } else { code(turn - 2) })
+            }
+            _ => {
+                let set = admin.request(update_defaults(language(code(turn))));
+                let answer = here.update_workspace_settings(set).await.unwrap();
+                (answer.metadata().clone(), code(turn))
+            }
         };
         let revision = headers.get("clientele-revision").unwrap().to_str().unwrap();
         let who_made_it = Caller {
             min_revision: Some(revision.to_owned()),
             ..self.world.member.clone()
         };
-        (who_made_it, code)
+        (who_made_it, expected)
     }
 
     /// Makes changes here: they are seen here at once, there at once by who made them, and there by everybody soon; answers how soon.
@@ -332,11 +338,12 @@ async fn memory_stands_aside_while_nobody_can_wake_it() {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND query ILIKE 'listen %'"
     );
     // Changes that no journal tells show who answers.
-    let turn = async |code: &str| {
-        for table in ["organizations", "workspaces"] {
-            let sql = format!("UPDATE settings_{table} SET language = '{code}' WHERE language IS NOT NULL");
-            session.execute_unprepared(&sql).await.unwrap();
-        }
+    let set = "INSERT INTO settings_workspaces (workspace_uid, workspace_id, version, create_time, update_time) \
+        SELECT uid, id, 1, 0, 0 FROM projection_workspaces";
+    session.execute_unprepared(set).await.unwrap();
+    let turn = async |layout: Layout| {
+        let sql = format!("UPDATE settings_workspaces SET layout = {}", i32::from(layout));
+        session.execute_unprepared(&sql).await.unwrap();
     };
     is_remembered(&two, &turn).await;
     // Nobody can connect any more; those who have go on, except for who listens.
@@ -345,10 +352,10 @@ async fn memory_stands_aside_while_nobody_can_wake_it() {
     for replica in [&two.here, &two.there] {
         // As long as the connections that are left are busy, others cannot be made: then a call is to be tried again.
         let look = async || {
-            let answer = Cell::new(String::new());
-            let is_answered = async || match two.look(replica, &anybody).await {
-                Ok(code) => {
-                    answer.set(code);
+            let answer = Cell::new(Layout::Unspecified);
+            let is_answered = async || match two.get(replica, &anybody).await {
+                Ok(settings) => {
+                    answer.set(settings.effective.unwrap().layout());
                     true
                 }
                 Err(error) => {
@@ -360,15 +367,15 @@ async fn memory_stands_aside_while_nobody_can_wake_it() {
             answer.into_inner()
         };
         let stands_aside = async || {
-            turn("ar").await;
-            let read = look().await == "ar";
-            turn("he").await;
+            turn(Layout::Horizontal).await;
+            let read = look().await == Layout::Horizontal;
+            turn(Layout::Vertical).await;
             read
         };
         until(SOON, "memory stands aside", stands_aside).await;
-        for code in ["ar", "he"].repeat(10) {
-            turn(code).await;
-            assert_eq!(look().await, code);
+        for layout in [Layout::Horizontal, Layout::Vertical].repeat(10) {
+            turn(layout).await;
+            assert_eq!(look().await, layout);
         }
     }
     on_the_server(allow(true)).await;
@@ -379,19 +386,21 @@ async fn memory_stands_aside_while_nobody_can_wake_it() {
 }
 
 /// Waits until it is remembered there.
-async fn is_remembered(two: &Two, turn: &impl AsyncFn(&str)) {
-    let anybody = two.world.member.clone();
+async fn is_remembered(two: &Two, turn: &impl AsyncFn(Layout)) {
+    let anybody = &two.world.member;
+    let layout = async |caller: &Caller| {
+        let settings = two.get(&two.there, caller).await.unwrap();
+        settings.effective.unwrap().layout()
+    };
     let is_remembered = async || {
-        let (_, before) = two.change().await;
-        until(SOON, "it is heard of", async || {
-            two.look(&two.there, &anybody).await.is_ok_and(|code| code == before)
-        })
-        .await;
-        turn("ar").await;
-        let remembered = two.look(&two.there, &anybody).await.unwrap() == before;
+        turn(Layout::Vertical).await;
+        let (who_made_it, _) = two.change().await;
+        assert_eq!(layout(&who_made_it).await, Layout::Vertical);
+        turn(Layout::Horizontal).await;
+        let remembered = layout(anybody).await == Layout::Vertical;
         // What the journal tells lets it be read again.
-        let (who_made_it, expected) = two.change().await;
-        assert_eq!(two.look(&two.there, &who_made_it).await.unwrap(), expected);
+        let (who_made_it, _) = two.change().await;
+        assert_eq!(layout(&who_made_it).await, Layout::Horizontal);
         remembered
     };
     until(SOON, "it is remembered", is_remembered).await;
