@@ -1,6 +1,7 @@
 //! The versions of settings, out of the journal, and the way back to them.
 
 use crate::{ACME, BAKERY, World, coded, handoff, language, mask, refused, update, update_defaults};
+use clientele_api::Uid;
 use clientele_api::journal::{Change, Entry};
 use clientele_api::org::organization::State;
 use clientele_api::settings::{
@@ -473,9 +474,21 @@ async fn every_version_is_found_wherever_it_stands() {
         world.put(third, fourth.changes.clone()).await;
         let first = "UPDATE journal SET epoch = 0 WHERE seq = (SELECT min(seq) FROM journal)";
         world.execute(first).await;
-        // An organization has the same uid as its settings.
-        let besides = Change::created(&world.bakery);
-        world.rewrite(2, |changes| changes.insert(0, besides)).await;
+        // Of the same type, and of the same uid: what else an organization has one of has its uid too.
+        let of_another = Settings {
+            uid: Uid::new().to_string(),
+            version: 2,
+            overrides: Some(language("ar")),
+            ..Default::default()
+        };
+        let something_else = WorkspaceSettings {
+            uid: world.bakery.uid.clone(),
+            version: 2,
+            defaults: Some(language("he")),
+            ..Default::default()
+        };
+        let besides = [Change::created(&of_another), Change::created(&something_else)];
+        world.rewrite(2, |changes| _ = changes.splice(0..0, besides)).await;
         assert_eq!(versions(&world.revisions().await), [5, 3, 4, 2, 1]);
         for (version, code) in (1..).zip(codes).collect::<Vec<_>>().into_iter().rev() {
             let back = world.roll_back(version).await.unwrap();
