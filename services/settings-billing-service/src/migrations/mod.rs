@@ -28,3 +28,6 @@ impl MigratorTrait for Migrator {
             Box::new(CreateErasures),
             Box::new(m20261129_000020_create_canned_responses::Step),
             Box::new(m20261129_000021_add_settings::Step),
+        ]
+    }
+}

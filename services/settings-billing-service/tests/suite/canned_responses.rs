@@ -310,7 +310,7 @@ async fn of_those_who_create_the_same_at_the_same_moment_one_does() {
     on_both_engines(async |engine| {
         let world = World::start(engine).await;
         let create = |at: usize| {
-            let code = if at % 2 == 0 { "hours" } else { "Hours" };
+            let code = if at.is_multiple_of(2) { "hours" } else { "Hours" };
             world.create_canned(&world.admin, canned(code))
         };
         let outcomes = join_all((0..16).map(create)).await;
