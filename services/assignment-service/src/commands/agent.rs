@@ -7,8 +7,9 @@ use crate::store::agent::{Query, Searched};
 use clientele_api::assignment::{self as api, agent::State, agent_facets::Count};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
-use clientele_api::name::{Parts, WorkspaceRef, last_id};
+use clientele_api::name::{WorkspaceRef, last_id};
 use clientele_api::{Error, Micros, Result, parse};
+use clientele_service::batch;
 use clientele_service::filter::{self, Operator, Term};
 use clientele_service::scope::Scope;
 use clientele_store::search::{Found, Place};
@@ -17,8 +18,6 @@ use clientele_store::{Answer, PageRequest, Recorded};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// How many agents are got together.
-const LARGEST: usize = 100;
 /// How many values a facet counts.
 const MOST_VALUES: usize = 50;
 
@@ -59,7 +58,8 @@ pub async fn batch_get(
     scope: Scope<WorkspaceRef>,
     request: api::BatchGetAgentsRequest,
 ) -> Result<Answer<api::BatchGetAgentsResponse>> {
-    let ids = read_names(&request)?;
+    let names = batch::read_names(&request.names, &request.parent, "workspaces/{workspace}/agents/{agent}")?;
+    let ids: Vec<&str> = names.iter().filter_map(|name| name.id("agents")).collect();
     let found = store::agent::get_all(&app.reader, &scope, &ids).await?;
     found.try_map(|agents| {
         let agent = |id: &&str| {
@@ -69,30 +69,6 @@ pub async fn batch_get(
         let agents = ids.iter().map(agent).collect::<Result<_>>()?;
         Ok(api::BatchGetAgentsResponse { agents })
     })
-}
-
-/// The ids of the agents that are to be got.
-fn read_names(request: &api::BatchGetAgentsRequest) -> Result<Vec<&str>> {
-    let mut violations = Violations::new();
-    let names = &request.names;
-    if !(1..=LARGEST).contains(&names.len()) {
-        violations.add("names", format!("must be 1 to {LARGEST}, not {}", names.len()));
-    }
-    let mut ids = Vec::new();
-    for (at, name) in names.iter().take(LARGEST).enumerate() {
-        let path = format!("names[{at}]");
-        if violations
-            .check(&path, Parts::parse(name, &["workspaces/{workspace}/agents/{agent}"]))
-            .is_none()
-        {
-            continue;
-        }
-        if !name.starts_with(&format!("{}/", request.parent)) {
-            violations.add(path, "must be an agent of the parent");
-        }
-        ids.push(last_id(name));
-    }
-    violations.finish(Some(ids))
 }
 
 /// Lists the agents of the scope's workspace.

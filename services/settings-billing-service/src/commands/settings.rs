@@ -5,17 +5,15 @@ use crate::domain::settings::{Edit, Settings, Wanted, read_earlier, require_not_
 use crate::domain::values::Values;
 use crate::store;
 use crate::store::settings::{Table, revisions};
-use clientele_api::error::{ErrorReason, Violations};
+use clientele_api::error::ErrorReason;
 use clientele_api::journal::Change;
-use clientele_api::name::{OrganizationRef, Parts, WorkspaceRef};
+use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Error, Micros, Result, settings as api};
+use clientele_service::batch;
 use clientele_service::scope::Scope;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Recorded};
 use std::sync::Arc;
-
-/// Of how many organizations the settings are got together.
-const LARGEST: usize = 100;
 
 /// Gets the settings of the organization, with what holds.
 pub async fn get(app: &App, scope: Scope<OrganizationRef>) -> Result<Answer<api::Settings>> {
@@ -29,7 +27,9 @@ pub async fn batch_get(
     scope: Scope<WorkspaceRef>,
     request: api::BatchGetSettingsRequest,
 ) -> Result<Answer<api::BatchGetSettingsResponse>> {
-    let ids = read_names(&request)?;
+    const PATTERN: &str = "workspaces/{workspace}/organizations/{organization}/settings";
+    let names = batch::read_names(&request.names, &request.parent, PATTERN)?;
+    let ids: Vec<&str> = names.iter().filter_map(|name| name.id("organizations")).collect();
     let known = store::organization::named(&app.reader, &scope, &ids).await?;
     let not_found = |id: &str| Error::not_found("Organization", format!("{}/organizations/{id}", request.parent));
     if let Some(id) = ids.iter().find(|id| !known.value.contains_key(**id)) {
@@ -45,28 +45,6 @@ pub async fn batch_get(
             settings: settings.collect::<Result<_>>()?,
         })
     })
-}
-
-/// The ids of the organizations whose settings are to be got.
-fn read_names(request: &api::BatchGetSettingsRequest) -> Result<Vec<&str>> {
-    const PATTERN: &str = "workspaces/{workspace}/organizations/{organization}/settings";
-    let mut violations = Violations::new();
-    let names = &request.names;
-    if !(1..=LARGEST).contains(&names.len()) {
-        violations.add("names", format!("must be 1 to {LARGEST}, not {}", names.len()));
-    }
-    let mut ids = Vec::new();
-    for (at, name) in names.iter().take(LARGEST).enumerate() {
-        let path = format!("names[{at}]");
-        let Some(parts) = violations.check(&path, Parts::parse(name, &[PATTERN])) else {
-            continue;
-        };
-        if !name.starts_with(&format!("{}/", request.parent)) {
-            violations.add(path, "must be of an organization of the parent");
-        }
-        ids.extend(parts.id("organizations"));
-    }
-    violations.finish(Some(ids))
 }
 
 /// Whether canned responses are offered to users of the organization.
