@@ -166,6 +166,8 @@ fn nearest(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
 
     fn values(given: &[(&str, &str)]) -> BTreeMap<String, String> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -230,5 +232,71 @@ mod tests {
         let Invalid(rule) = of(26).unwrap_err();
         assert!(rule.ends_with("at most 20000 characters, not 20800"), "{rule}");
         assert!(of(4_000).unwrap_err().0.ends_with("not 3200000"));
+    }
+
+    /// Texts in which braces, names and blanks meet in every way.
+    fn texts() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("{{".to_owned()),
+            Just("}}".to_owned()),
+            Just("{".to_owned()),
+            Just("}".to_owned()),
+            Just("{{a}}".to_owned()),
+            Just("{{ b.c\t}}".to_owned()),
+            "[a-z0-9_. \t\n]{0,4}",
+            "\\PC{0,3}",
+        ];
+        vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_or_refused(text in texts()) {
+            match Template::parse(&text) {
+                Ok(template) => {
+                    let written: String = template.parts().map(|part| match part {
+                        Part::Text(text) => text,
+                        Part::Variable(_, written) => written,
+                    }).collect();
+                    prop_assert_eq!(&written, &text, "the pieces are the text");
+                    for name in template.variables() {
+                        prop_assert!(is_name(name));
+                    }
+                    for part in template.parts() {
+                        if let Part::Text(piece) = part {
+                            prop_assert!(!piece.contains("{{"));
+                        }
+                    }
+                }
+                Err(Invalid(rule)) => prop_assert!(text.contains("{{") && rule.chars().count() <= 160, "{}", rule),
+            }
+        }
+
+        #[test]
+        fn whatever_is_put_in_stays_what_it_is(
+            names in vec(prop_oneof![Just("a"), Just("b"), Just("c")], 0..40),
+            values in btree_map(prop_oneof![Just("a".to_owned()), Just("b".to_owned()), Just("d".to_owned())], texts(), 0..4),
+            longest in 0..4_000_usize,
+        ) {
+            let text: String = names.iter().map(|name| format!("<{{{{{name}}}}}>")).collect();
+            let mut values = values;
+            if let Some(value) = values.get_mut("a") {
+                *value = value.repeat(longest / value.len().max(1));
+            }
+            let expected: String = names.iter().map(|name| match values.get(*name) {
+                Some(value) => format!("<{value}>"),
+                None => format!("<{{{{{name}}}}}>"),
+            }).collect();
+            let template = Template::parse(&text).unwrap();
+            match template.render(&values) {
+                Ok(rendered) => {
+                    prop_assert!(rendered.text.chars().count() <= LONGEST_RENDERED);
+                    prop_assert_eq!(rendered.text, expected);
+                    let missing = template.variables().into_iter().filter(|name| !values.contains_key(*name));
+                    prop_assert_eq!(rendered.missing, missing.map(str::to_owned).collect::<Vec<_>>());
+                }
+                Err(_) => prop_assert!(expected.chars().count() > LONGEST_RENDERED),
+            }
+        }
     }
 }

@@ -57,7 +57,7 @@ pub struct Model {
     pub owner_uid: Option<Uuid>,
     /// What is typed to find it.
     pub short_code: String,
-    /// The same in lower case: it is there once, and others are ordered by it.
+    /// The same in lower case: it is there once.
     pub code_folded: String,
     /// What it is called in lists.
     pub title: String,
@@ -246,7 +246,7 @@ fn place(backend: DbBackend, column: &'static str, text: &str) -> Expr {
 pub struct Place {
     /// How well it fits.
     pub rank: i32,
-    /// Its short code in lower case.
+    /// Its short code without case and accents.
     pub code: String,
     /// Which it is.
     pub uid: Uid,
@@ -257,6 +257,7 @@ struct Found {
     #[sea_orm(nested)]
     response: Model,
     rank: i32,
+    code_searched: String,
 }
 
 /// Inserts a canned response.
@@ -421,7 +422,7 @@ pub async fn search(
         let found = rows.into_iter().map(|found| {
             let place = Place {
                 rank: found.rank,
-                code: found.response.code_folded.clone(),
+                code: found.code_searched,
                 uid: Uid(found.response.uid),
             };
             Ok((place, CannedResponse::try_from(found.response)?))
@@ -440,9 +441,9 @@ pub fn searched(
     after: Option<&Place>,
     limit: u64,
 ) -> SelectStatement {
-    let rank = typed.rank(backend);
+    let (rank, code) = (typed.rank(backend), Expr::col((Entity, CODE_SEARCHED)));
     let behind = after.map(|after| {
-        let place = [rank.clone(), Column::CodeFolded.into_expr(), Column::Uid.into_expr()];
+        let place = [rank.clone(), code.clone(), Column::Uid.into_expr()];
         let after = [
             Expr::val(after.rank),
             Expr::val(after.code.as_str()),
@@ -452,11 +453,12 @@ pub fn searched(
     });
     Entity::find()
         .expr_as(rank, "rank")
+        .expr(code.clone())
         .filter(seen.condition(organization))
         .filter(query.condition(backend))
         .filter(typed.condition(backend).add_option(behind))
         .order_by(Expr::col("rank"), Order::Asc)
-        .order_by_asc(Column::CodeFolded)
+        .order_by(code, Order::Asc)
         .order_by_asc(Column::Uid)
         .limit(limit)
         .into_query()

@@ -1,7 +1,10 @@
 //! Canned responses.
 
 mod access;
+mod batch;
+mod journal;
 mod plans;
+mod search;
 
 use crate::{BAKERY, World, coded, refused};
 use clientele_api::org::organization::State;
