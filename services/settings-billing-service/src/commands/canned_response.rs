@@ -8,7 +8,7 @@ use crate::domain::canned_response::{
 use crate::domain::language::Language;
 use crate::domain::settings::require_not_deleted;
 use crate::store;
-use crate::store::canned_response::{Place, Query, Typed};
+use crate::store::canned_response::{Place, Query, Searched, Typed};
 use clientele_api::error::{ErrorReason, Violations};
 use clientele_api::journal::Change;
 use clientele_api::name::{OrganizationRef, last_id};
@@ -220,18 +220,18 @@ pub async fn batch_upsert(
     request: api::BatchUpsertCannedResponsesRequest,
 ) -> Result<Answer<api::BatchUpsertCannedResponsesResponse>> {
     let rows = read_batch(&scope, &request)?;
-    for new in &rows {
+    for (new, _) in &rows {
         require_may_write(&scope, matches!(new.readers, Readers::User(_)))?;
     }
     let author = scope.author();
     let unit = async move |tx: &Tx| {
         lock(tx, &scope).await?;
-        let wanted = with_holders(tx, &scope, rows).await?;
-        let keys: Vec<Key> = wanted.iter().map(|(key, ..)| key.clone()).collect();
+        let holders = holders(tx, &scope, &rows).await?;
+        let keys = keys(&scope, &rows, &holders)?;
         let present = store::canned_response::lock_all(tx, &scope, &keys).await?;
         let mut batch = Batch::default();
-        for (key, holder, new) in wanted {
-            batch.add(&scope, present.get(&key), new, holder);
+        for ((row, holder), key) in rows.into_iter().zip(holders).zip(&keys) {
+            batch.add(&scope, present.get(key), row, holder);
         }
         for (holder, more) in &batch.created {
             let used = store::canned_response::count(tx, &scope, *holder).await?;
@@ -247,7 +247,7 @@ pub async fn batch_upsert(
 #[derive(Default)]
 struct Batch {
     /// New ones, and next versions.
-    written: Vec<CannedResponse>,
+    written: Vec<(CannedResponse, Searched)>,
     /// How many of each holder's are new.
     created: BTreeMap<Uid, i64>,
     changes: Vec<Change>,
@@ -259,7 +259,7 @@ impl Batch {
         &mut self,
         scope: &Scope<OrganizationRef>,
         before: Option<&CannedResponse>,
-        new: NewCannedResponse,
+        (new, searched): (NewCannedResponse, Searched),
         holder: Holder,
     ) {
         let organization = scope.organization();
@@ -274,7 +274,7 @@ impl Batch {
                 created.name()
             };
             self.note(name, Outcome::Created);
-            self.written.push(created);
+            self.written.push((created, searched));
             return;
         };
         let after = before.replaced(new.content, Micros::now());
@@ -283,7 +283,7 @@ impl Batch {
         }
         self.changes.push(updated(before, &after));
         self.note(after.name(), Outcome::Updated);
-        self.written.push(after);
+        self.written.push((after, searched));
     }
 
     fn note(&mut self, name: String, outcome: Outcome) {
@@ -318,7 +318,7 @@ impl Batch {
 fn read_batch(
     scope: &Scope<OrganizationRef>,
     request: &api::BatchUpsertCannedResponsesRequest,
-) -> Result<Vec<NewCannedResponse>> {
+) -> Result<Vec<(NewCannedResponse, Searched)>> {
     let (messages, bytes) = (&request.canned_responses, request.encoded_len());
     let mut violations = Violations::new();
     if !(1..=LARGEST_BATCH).contains(&messages.len()) {
@@ -354,7 +354,12 @@ fn read_batch(
         let rule = format!("must be for at most {BATCH_TEAMS} teams, not {teams}: send those of others apart");
         violations.add("canned_responses", rule);
     }
-    violations.finish(Some(rows.into_values().collect()))
+    let rows = violations.finish(Some(rows))?.into_values();
+    let with_searched = |new: NewCannedResponse| {
+        let searched = Searched::of(&new.content);
+        (new, searched)
+    };
+    Ok(rows.map(with_searched).collect())
 }
 
 fn read_new(
@@ -367,28 +372,37 @@ fn read_new(
     NewCannedResponse::parse(message, path, scope.organization(), user, violations)
 }
 
-/// Each with whose it is, and what of it can be there once. Of a team's only now is known that two names mean the same team.
-async fn with_holders(
+/// Whose each is.
+async fn holders(
     tx: &Tx,
     scope: &Scope<OrganizationRef>,
-    rows: Vec<NewCannedResponse>,
-) -> Result<Vec<(Key, Holder, NewCannedResponse)>> {
-    let mut holders = BTreeMap::new();
-    for new in &rows {
-        if !holders.contains_key(&new.readers) {
-            holders.insert(new.readers.clone(), holder(tx, scope, &new.readers).await?);
-        }
+    rows: &[(NewCannedResponse, Searched)],
+) -> Result<Vec<Holder>> {
+    let mut known: BTreeMap<&Readers, Holder> = BTreeMap::new();
+    let mut holders = Vec::with_capacity(rows.len());
+    for (new, _) in rows {
+        let holder = match known.get(&new.readers) {
+            Some(holder) => holder.clone(),
+            None => holder(tx, scope, &new.readers).await?,
+        };
+        holders.push(holder.clone());
+        known.insert(&new.readers, holder);
     }
-    let mut wanted = Vec::with_capacity(rows.len());
-    for new in rows {
-        if let Some(holder) = holders.get(&new.readers) {
-            let key = new.content.key(holder.uid(scope.organization()));
-            wanted.push((key, holder.clone(), new));
-        }
-    }
+    Ok(holders)
+}
+
+/// What of each can be there once. Only now is known that two names mean the same team.
+fn keys(
+    scope: &Scope<OrganizationRef>,
+    rows: &[(NewCannedResponse, Searched)],
+    holders: &[Holder],
+) -> Result<Vec<Key>> {
+    let rows = rows.iter().zip(holders);
+    let keys = rows.map(|((new, _), holder)| new.content.key(holder.uid(scope.organization())));
+    let keys: Vec<Key> = keys.collect();
     let mut violations = Violations::new();
-    check_repeats(wanted.iter().map(|(key, ..)| key).enumerate(), &mut violations);
-    violations.finish(Some(wanted))
+    check_repeats(keys.iter().enumerate(), &mut violations);
+    violations.finish(Some(keys))
 }
 
 /// Locks the organization, and refuses what can't be written in it.

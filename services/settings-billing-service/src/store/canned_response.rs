@@ -207,7 +207,7 @@ impl Typed {
 
     /// As it is compared.
     pub fn new(text: &str) -> Self {
-        let whole = fold_letters(text.trim());
+        let whole: String = fold_letters(text.trim()).collect();
         let words = whole.split_whitespace().take(Self::MOST_WORDS);
         Self {
             words: words.map(str::to_owned).collect(),
@@ -260,28 +260,49 @@ struct Found {
     code_searched: String,
 }
 
+/// What a canned response is found by. It takes its time to make: of many it is made before the unit that writes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Searched {
+    code: String,
+    all: String,
+}
+
+impl Searched {
+    /// Of what a canned response says.
+    pub fn of(content: &Content) -> Self {
+        let texts = [&content.short_code, &content.title, content.text.as_str()];
+        let texts = texts.into_iter().chain(content.tags.iter().map(String::as_str));
+        let all = texts.collect::<Vec<_>>().join("\n");
+        Self {
+            code: fold_letters(&content.short_code).collect(),
+            all: fold_letters(&all).take(MOST_SEARCHED).collect(),
+        }
+    }
+}
+
 /// Inserts a canned response.
 pub fn insert(tx: &Tx, _scope: &Scope<OrganizationRef>, response: &CannedResponse) {
-    tx.write(inserted(std::slice::from_ref(response)), CONSTRAINTS);
+    let searched = Searched::of(&response.content);
+    tx.write(inserted([(response, &searched)]), CONSTRAINTS);
 }
 
 /// Writes canned responses: new ones, and next versions of ones that are locked.
-pub fn upsert(tx: &Tx, _scope: &Scope<OrganizationRef>, responses: &[CannedResponse]) {
+pub fn upsert(tx: &Tx, _scope: &Scope<OrganizationRef>, responses: &[(CannedResponse, Searched)]) {
     if responses.is_empty() {
         return;
     }
     let changed = columns().filter(|column| column.to_string() != "uid");
-    let mut insert = inserted(responses);
+    let mut insert = inserted(responses.iter().map(|(response, searched)| (response, searched)));
     insert.on_conflict(OnConflict::column(Column::Uid).update_columns(changed).to_owned());
     tx.write(insert, CONSTRAINTS);
 }
 
-fn inserted(responses: &[CannedResponse]) -> InsertStatement {
+fn inserted<'r>(responses: impl IntoIterator<Item = (&'r CannedResponse, &'r Searched)>) -> InsertStatement {
     let mut insert = sea_query::Query::insert();
     insert.into_table(Entity).columns(columns());
-    for response in responses {
+    for (response, searched) in responses {
         // As many values as columns: it does not panic.
-        insert.values_panic(written(response).map(|(_, value)| value));
+        insert.values_panic(written(response, searched).map(|(_, value)| value));
     }
     insert
 }
@@ -293,21 +314,14 @@ fn columns() -> impl Iterator<Item = DynIden> {
 }
 
 /// All columns with their values.
-fn written(response: &CannedResponse) -> impl Iterator<Item = (DynIden, Expr)> {
-    let content = &response.content;
-    let code = fold_letters(&content.short_code);
-    let texts = [&content.short_code, &content.title, content.text.as_str()];
-    let texts = texts.into_iter().chain(content.tags.iter().map(String::as_str));
-    let searched = fold_letters(&texts.collect::<Vec<_>>().join("\n"));
-    let searched: String = searched.chars().take(MOST_SEARCHED).collect();
+fn written(response: &CannedResponse, searched: &Searched) -> impl Iterator<Item = (DynIden, Expr)> {
     let row = Model::from(response).into_active_model();
     let columns = Column::iter().filter_map(move |column| {
         let value = row.get(column).into_value()?;
         Some((column.into_iden(), Expr::val(value)))
     });
-    columns.chain(
-        [(CODE_SEARCHED, code), (SEARCHED, searched)].map(|(column, text)| (column.into_iden(), Expr::val(text))),
-    )
+    let texts = [(CODE_SEARCHED, &searched.code), (SEARCHED, &searched.all)];
+    columns.chain(texts.map(|(column, text)| (column.into_iden(), Expr::val(text.as_str()))))
 }
 
 /// Writes the next version of a canned response over the one it was made from.
@@ -315,7 +329,7 @@ pub fn update(tx: &Tx, scope: &Scope<OrganizationRef>, before: &CannedResponse, 
     let mut update = sea_query::Query::update();
     update
         .table(Entity)
-        .values(written(after))
+        .values(written(after, &Searched::of(&after.content)))
         .and_where(Column::OrganizationUid.eq(scope.organization().uid.0))
         .and_where(Column::Uid.eq(before.uid.0))
         .and_where(Column::Version.eq(before.version));
