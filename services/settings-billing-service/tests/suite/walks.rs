@@ -1,7 +1,7 @@
 //! Walks over every method of the descriptors.
 
 use crate::{ACME, BAKERY, World};
-use clientele_testkit::{Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
+use clientele_testkit::{Caller, Step, on_both_engines, refuse_everybody_else, replay_every_mutation};
 use serde_json::json;
 
 #[tokio::test]
@@ -37,7 +37,33 @@ async fn every_mutation_happens_once() {
             let method = "/clientele.settings.v1.SettingsService/RollbackWorkspaceSettings";
             back(method, ACME, version)
         };
+        let canned = |method, request| Step { method, request };
+        let hours = json!({ "shortCode": "hours", "text": "Hi.", "scope": "SCOPE_ORGANIZATION" });
+        let create = json!({ "parent": BAKERY, "cannedResponse": hours });
+        let create_canned = "/clientele.settings.v1.CannedResponseService/CreateCannedResponse";
+        let operator = Caller::with(world.tokens.operator());
+        let (there, _) = world.calls().call(create_canned, &operator, create).await.unwrap();
+        let change = json!({ "cannedResponse": { "name": there["name"], "title": "Hours" } });
+        let prices = json!({ "shortCode": "prices", "text": "Hi.", "scope": "SCOPE_ORGANIZATION" });
+        let rows = json!([hours, { "shortCode": "vat", "text": "Hi.", "scope": "SCOPE_ORGANIZATION" }]);
         let steps = vec![
+            canned(create_canned, json!({ "parent": BAKERY, "cannedResponse": prices })),
+            canned(
+                "/clientele.settings.v1.CannedResponseService/UpdateCannedResponse",
+                change.clone(),
+            ),
+            canned(
+                "/clientele.settings.v1.CannedResponseService/UpdateCannedResponse",
+                change,
+            ),
+            canned(
+                "/clientele.settings.v1.CannedResponseService/BatchUpsertCannedResponses",
+                json!({ "parent": BAKERY, "cannedResponses": rows }),
+            ),
+            canned(
+                "/clientele.settings.v1.CannedResponseService/DeleteCannedResponse",
+                json!({ "name": there["name"] }),
+            ),
             settings(json!({ "language": "de" })),
             defaults(json!({ "language": "fr", "layout": "LAYOUT_HORIZONTAL" })),
             // These change nothing, and are remembered all the same.
