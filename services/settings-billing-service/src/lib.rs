@@ -15,6 +15,7 @@ use clientele_service::journal::{SnapshotPage, snapshots};
 use clientele_service::peer::OrgPeer;
 use clientele_service::standing;
 use clientele_store::follow;
+use clientele_store::jobs::Job;
 use clientele_store::names::Tables;
 use commands::App;
 use grpc::canned_response::CannedResponseRpc;
@@ -83,5 +84,9 @@ impl Service for SettingsBillingService {
         Ok(Rpcs::new()
             .with(SettingsServiceServer::new(settings).max_decoding_message_size(largest))
             .with(CannedResponseServiceServer::new(canned_responses).max_decoding_message_size(largest)))
+    }
+
+    fn jobs(&self, foundation: &Foundation) -> anyhow::Result<Vec<Job>> {
+        Ok(vec![commands::leftovers::job(foundation.journal.clone())])
     }
 }

@@ -14,7 +14,7 @@ use clientele_api::request::Request as _;
 use clientele_api::{Micros, Result, Uid, org as api};
 use clientele_store::cursor::Cursor;
 use clientele_store::jobs::{Job, JobScope};
-use clientele_store::journal::{Filter, scrub};
+use clientele_store::journal::{Filter, Row, scrub};
 use clientele_store::tx::Tx;
 use clientele_store::{Author, Journal, Recorded};
 use std::collections::{BTreeMap, BTreeSet};
@@ -289,7 +289,7 @@ async fn erase_users(tx: &Tx, erasure: &Erasure) -> Result<bool> {
 /// goes later, and only if these are erased.
 async fn scrub_organization(tx: &Tx, erasure: &Erasure, organization: Uid) -> Result<Option<Cursor>> {
     let rows = scrub::rows(tx, Filter::Organization(organization), erasure.scanned, ENTRIES).await?;
-    for row in scrub::lock(tx, &Vec::from_iter(&rows)).await? {
+    for row in scrub::lock(tx, rows.iter().map(Row::cursor)).await? {
         let mut changes = row.changes()?;
         if !scrub::is_bare(&changes) {
             let of_organization = changes.iter_mut().filter(|change| is_of_organization(change));
@@ -323,8 +323,8 @@ async fn scrub_users(tx: &Tx, erasure: &Erasure) -> Result<Option<Cursor>> {
     let all = told.iter().flat_map(|(_, traces)| traces).copied().collect();
     let gone = store::erasure::users_among(tx, erasure, &all).await?;
     let is_about = |traces: &Vec<Uid>| traces.iter().any(|uid| gone.contains(uid));
-    let concerned = told.iter().filter(|(_, traces)| is_about(traces)).map(|(row, _)| *row);
-    for row in scrub::lock(tx, &Vec::from_iter(concerned)).await? {
+    let concerned = told.iter().filter(|(_, traces)| is_about(traces));
+    for row in scrub::lock(tx, concerned.map(|(row, _)| row.cursor())).await? {
         let mut changes = row.changes()?;
         let about = changes.iter_mut().filter(|change| is_about(&traces_of_change(change)));
         about.for_each(Change::scrub);

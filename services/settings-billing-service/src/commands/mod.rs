@@ -1,6 +1,7 @@
 //! A use case each: they own the transaction and call domain and store.
 
 pub mod canned_response;
+pub mod leftovers;
 pub mod settings;
 
 use crate::store::settings::EffectiveSettings;

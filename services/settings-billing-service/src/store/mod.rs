@@ -2,6 +2,7 @@
 
 pub mod canned_response;
 pub mod custom_tab;
+pub mod leftovers;
 pub mod organization;
 pub mod settings;
 pub mod team;

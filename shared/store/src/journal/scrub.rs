@@ -25,20 +25,48 @@ pub async fn rows(tx: &Tx, filter: Filter, behind: Cursor, limit: u64) -> Result
     select.all(tx).await.map_err(db_error)
 }
 
-/// These rows once more, which no other unit rewrites until this one has ended: what another one has taken out of a row since it was
-/// read must not come back with the rest of it.
-pub async fn lock(tx: &Tx, rows: &[&Row]) -> Result<Vec<Row>> {
-    if rows.is_empty() {
+/// Where at most `limit` rows behind a place stand, in the same order, and of each whether it remembers what was answered to this person,
+/// or to who acted for it. What the rows tell is not read: it may be long.
+pub async fn answered_to(
+    tx: &Tx,
+    person: &str,
+    filter: Filter,
+    behind: Cursor,
+    limit: u64,
+) -> Result<Vec<(Cursor, bool)>> {
+    let to = row::Column::Actor.eq(person).or(row::Column::ActingFor.eq(person));
+    let remembered = row::Column::Answer
+        .is_not_null()
+        .and(row::Column::RequestHash.is_not_null());
+    let is_meant: Expr = Expr::case(to.and(remembered), true).finally(false).into();
+    let select = read::all_behind(filter, tx.get_database_backend(), behind, limit)
+        .select_only()
+        .columns([row::Column::Epoch, row::Column::Xid, row::Column::Seq])
+        .expr_as(is_meant, "is_meant");
+    let places = select.into_tuple::<(i64, i64, i64, bool)>();
+    let places = places.all(tx).await.map_err(db_error)?.into_iter();
+    let place = |(epoch, xid, seq, is_meant)| {
+        let position = Position { xid, seq };
+        (Cursor { epoch, position }, is_meant)
+    };
+    Ok(places.map(place).collect())
+}
+
+/// The rows at these places as they are now, which no other unit rewrites until this one has ended: what another one has taken out of a
+/// row since it was read must not come back with the rest of it.
+pub async fn lock(tx: &Tx, places: impl IntoIterator<Item = Cursor>) -> Result<Vec<Row>> {
+    let each = places.into_iter().map(|Cursor { epoch, position }| {
+        let epoch = row::Column::Epoch.eq(epoch);
+        epoch
+            .and(row::Column::Xid.eq(position.xid))
+            .and(row::Column::Seq.eq(position.seq))
+    });
+    let each = each.fold(Condition::any(), Condition::add);
+    if each.is_empty() {
         return Ok(Vec::new());
     }
-    let each = rows.iter().map(|row| {
-        let epoch = row::Column::Epoch.eq(row.epoch);
-        epoch
-            .and(row::Column::Xid.eq(row.xid))
-            .and(row::Column::Seq.eq(row.seq))
-    });
     let select = row::Entity::find()
-        .filter(each.fold(Condition::any(), Condition::add))
+        .filter(each)
         .order_by_asc(row::Column::Epoch)
         .order_by_asc(row::Column::Xid)
         .order_by_asc(row::Column::Seq)
