@@ -4,7 +4,7 @@ use crate::LIMIT;
 use crate::certificates::{Ca, Files};
 use crate::probe::{Client, Probe, logged};
 use clientele_store::connect::Options;
-use clientele_store::follow::{CreatePeopleProjections, CreateProjections, Followed, Follower};
+use clientele_store::follow::{CreatePeopleProjections, CreateProjections, CreateTeamProjections, Followed, Follower};
 use clientele_store::journal::CreateJournal;
 use clientele_store::{Db, migrate};
 use clientele_testkit::{Database, Engine, Proxy, until};
@@ -19,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateJournal),
             Box::new(CreateProjections),
             Box::new(CreatePeopleProjections),
+            Box::new(CreateTeamProjections),
         ]
     }
 }

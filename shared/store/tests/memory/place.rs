@@ -4,7 +4,7 @@ use clientele_api::journal::{Change, ChangeKind};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Result, Uid};
 use clientele_store::connect::{Db, Options, connect_to_migrate};
-use clientele_store::follow::{CreatePeopleProjections, CreateProjections};
+use clientele_store::follow::{CreatePeopleProjections, CreateProjections, CreateTeamProjections};
 use clientele_store::journal::CreateJournal;
 use clientele_store::tx::Tx;
 use clientele_store::{Answer, Author, Journal, Memory, Reader, Recorded, Revision, migrate};
@@ -51,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreateJournal),
             Box::new(CreateProjections),
             Box::new(CreatePeopleProjections),
+            Box::new(CreateTeamProjections),
         ]
     }
 }
