@@ -508,3 +508,25 @@ fn restrict(query: &mut Query, term: &Term) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_only_after_a_place_that_can_be() {
+        let place = Place {
+            rank: 2,
+            code: "öl%".to_owned(),
+            uid: Uid::new(),
+        };
+        let key = write_key(&place);
+        assert_eq!(read_key(&key).unwrap(), place);
+        // Who makes up a token of its own gets no further with what a database refuses.
+        let with = |code: &[u8]| [&key[..20], code].concat();
+        assert!(read_key(&with(b"")).is_ok());
+        for forged in [&key[..19], &[], &with(b"a\0b"), &with(&[0xff])] {
+            assert_eq!(read_key(forged).unwrap_err().reason(), ErrorReason::PageTokenInvalid);
+        }
+    }
+}
