@@ -598,3 +598,28 @@ impl TryFrom<Model> for CannedResponse {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_searched_has_its_limit_and_begins_with_the_short_code() {
+        let content = |text: &str| Content {
+            short_code: "Größe".to_owned(),
+            title: "A".to_owned(),
+            text: Template::parse(text).unwrap(),
+            language: None,
+            tags: vec!["É".to_owned()],
+        };
+        let searched = Searched::of(&content("50% {{b}}"));
+        assert_eq!(
+            (searched.code.as_str(), searched.all.as_str()),
+            ("grosse", "grosse\na\n50% {{b}}\ne")
+        );
+        // One letter becomes eighteen.
+        let searched = Searched::of(&content(&"\u{fdfa}".repeat(4_000)));
+        assert_eq!(searched.all.chars().count(), MOST_SEARCHED);
+        assert!(searched.all.starts_with("grosse\n"));
+    }
+}

@@ -2,13 +2,11 @@
 
 use super::{canned, fields, of_team, personal, with};
 use crate::{BAKERY, World, coded, refused};
-use clientele_testkit::{Caller, on_both_engines, reason};
+use clientele_testkit::{Caller, for_random_cases, on_both_engines, reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tokio::runtime::Handle;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -282,6 +280,12 @@ fn expected(model: &mut Model, rows: &[Row]) -> Option<Vec<&'static str>> {
 }
 
 async fn run(world: &World, caller: &Caller, ops: Vec<Op>) -> Result<(), TestCaseError> {
+    let before = world
+        .canned(caller, "ListCannedResponses", json!({ "parent": BAKERY }))
+        .await;
+    for left in before.unwrap()["cannedResponses"].as_array().unwrap() {
+        world.delete_canned(caller, &left["name"]).await.unwrap();
+    }
     let mut model = Model::new();
     let mut names: BTreeMap<Key, Value> = BTreeMap::new();
     for op in ops {
@@ -340,9 +344,6 @@ async fn run(world: &World, caller: &Caller, ops: Vec<Op>) -> Result<(), TestCas
         expected.sort();
         prop_assert_eq!(present, expected);
     }
-    for name in names.values() {
-        world.delete_canned(caller, name).await.unwrap();
-    }
     Ok(())
 }
 
@@ -354,21 +355,7 @@ async fn whatever_is_upserted_there_is_what_the_model_says() {
         let (_, managers) = world.user(&["org-admin"]).await;
         world.create_team("sales", &[]).await;
         world.create_team("night", &[]).await;
-        let config = Config {
-            cases: 40,
-            // What a case that failed leaves is in the way of a smaller one.
-            max_shrink_iters: 0,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let outcome = tokio::task::block_in_place(|| {
-            TestRunner::new(config).run(&ops(), |ops| Handle::current().block_on(run(&world, &managers, ops)))
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(TestError::Fail(why, ops)) => panic!("{why}\nafter {ops:#?}"),
-            Err(abort) => panic!("{abort}"),
-        }
+        for_random_cases(40, &ops(), |_, ops| run(&world, &managers, ops));
     })
     .await;
 }
