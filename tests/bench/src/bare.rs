@@ -72,14 +72,23 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<Vec<Channel>> {
 
 /// An empty call.
 pub(crate) async fn call_empty(connection: Channel, caller: Caller) -> Result<(), Status> {
+    call(connection, caller.request(())).await
+}
+
+/// A call of a ceiling that answers such a message.
+pub(crate) async fn call<Q, R>(connection: Channel, request: Request<Q>) -> Result<R, Status>
+where
+    Q: Message + 'static,
+    R: Message + Default + 'static,
+{
     let mut client = tonic::client::Grpc::new(connection);
     client
         .ready()
         .await
         .map_err(|error| Status::unavailable(error.to_string()))?;
     let path = http::uri::PathAndQuery::from_static("/clientele.org.v1.OrganizationService/Nothing");
-    let codec = ProstCodec::<(), ()>::default();
-    client.unary(caller.request(()), path, codec).await.map(drop)
+    let codec = ProstCodec::<Q, R>::default();
+    client.unary(request, path, codec).await.map(Response::into_inner)
 }
 
 struct Bare<Q, Work> {

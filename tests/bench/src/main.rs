@@ -12,6 +12,7 @@ mod passwords;
 mod permissions;
 mod pgbench;
 mod searches;
+mod settings;
 mod table;
 mod watch;
 mod world;
@@ -58,6 +59,8 @@ enum Rows {
     Permissions,
     /// CheckAccess, beside the echo.
     Checks,
+    /// GetSettings, beside an echo.
+    Settings,
     /// TestPermissions while somebody guesses passwords.
     Passwords,
     /// SearchOrganizations over 100 000 organizations.
@@ -119,6 +122,7 @@ impl Bench {
             Rows::Get => gets::measure(self, table).await,
             Rows::Permissions => permissions::measure(self, table).await,
             Rows::Checks => checks::measure(self, table).await,
+            Rows::Settings => settings::measure(self, table).await,
             Rows::Passwords => passwords::measure(self, table).await,
             Rows::Search => searches::measure(self, table).await,
             Rows::SearchAgents => searches::measure_agents(self, table).await,

@@ -13,10 +13,17 @@ use clientele_api::assignment::{Agent, CreateAgentRequest, ListAgentsRequest, Li
 use clientele_api::org::organization_service_client::OrganizationServiceClient;
 use clientele_api::org::workspace_service_client::WorkspaceServiceClient;
 use clientele_api::org::{CreateOrganizationRequest, CreateWorkspaceRequest, Organization, Workspace};
+use clientele_api::settings::custom_tab::Visibility;
+use clientele_api::settings::settings_service_client::SettingsServiceClient;
+use clientele_api::settings::{
+    CustomTab, CustomTabList, Settings, SettingsValues, UpdateSettingsRequest, UpdateWorkspaceSettingsRequest,
+    WorkspaceSettings,
+};
 use clientele_service::config::Config;
 use clientele_service::peer::OrgPeer;
 use clientele_testkit::{Caller, ClientUser, OrgFeed, Running, Tokens};
 use org_service::OrgService;
+use settings_billing_service::SettingsBillingService;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::path::Path;
 use std::time::Duration;
@@ -237,6 +244,108 @@ impl AssignmentWorld {
         let mut client = AssignmentServiceClient::new(self.connection()?);
         client.list_assignments(self.informed().request(request)).await?;
         Ok((name, user.member.name))
+    }
+
+    /// The admin, who wants to be answered with everything that the feed has told.
+    fn informed(&self) -> Caller {
+        Caller {
+            min_revision: Some(self.feed.revision()),
+            ..self.admin.clone()
+        }
+    }
+
+    /// Ends the service.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+/// A running settings-billing-service that follows a played org-service with the workspace `acme`, which has defaults.
+pub(crate) struct SettingsWorld {
+    /// The connections to it.
+    pub(crate) connections: Vec<Channel>,
+    /// An internal service of the platform.
+    pub(crate) service: Caller,
+    admin: Caller,
+    feed: OrgFeed,
+    acme: Uid,
+    running: Running,
+    _tokens: Tokens,
+}
+
+impl SettingsWorld {
+    /// Starts the service on this database.
+    pub(crate) async fn start(database: &Database, bench: &Bench) -> Result<Self> {
+        let tokens = Tokens::create();
+        let feed = OrgFeed::start().await;
+        let acme = feed.create_workspace("acme");
+        let service = SettingsBillingService {
+            config: config(&database.url, &tokens.issuers(), bench.telemetry.as_deref()),
+            org: OrgPeer::new(feed.endpoint(), tokens.service_file("settings-billing-service")),
+        };
+        let running = Running::start(&service).await;
+        let world = Self {
+            connections: bare::connect(running.address).await?,
+            service: Caller::with(tokens.service("dashboard")),
+            admin: Caller::with(tokens.staff("acme", StaffRole::Admin)),
+            feed,
+            acme,
+            running,
+            _tokens: tokens,
+        };
+        let tab = |id: &str| CustomTab {
+            id: id.to_owned(),
+            title: format!("The {id}"),
+            icon: "star".to_owned(),
+            url: format!("https://{id}.friendly-agency.example/"),
+            visibility: Visibility::Always.into(),
+        };
+        let tabs = vec![tab("shop"), tab("manual")];
+        let defaults = SettingsValues {
+            custom_tabs: Some(CustomTabList { tabs }),
+            time_zone: Some("Europe/Berlin".to_owned()),
+            ..SettingsValues::default()
+        };
+        let request = UpdateWorkspaceSettingsRequest {
+            workspace_settings: Some(WorkspaceSettings {
+                name: "workspaces/acme/settings".to_owned(),
+                defaults: Some(defaults),
+                ..WorkspaceSettings::default()
+            }),
+            ..UpdateWorkspaceSettingsRequest::default()
+        };
+        let mut client = SettingsServiceClient::new(world.connection()?);
+        client
+            .update_workspace_settings(world.informed().request(request))
+            .await?;
+        Ok(world)
+    }
+
+    /// One of the connections.
+    pub(crate) fn connection(&self) -> Result<Channel> {
+        self.connections.first().cloned().context("no connection")
+    }
+
+    /// Tells of an organization, and sets its language; answers the name of its settings.
+    pub(crate) async fn create_organization(&self, id: &str) -> Result<String> {
+        let organization = format!("workspaces/acme/organizations/{id}");
+        self.feed.create_organization(self.acme, &organization);
+        let name = format!("{organization}/settings");
+        let overrides = SettingsValues {
+            language: Some("de".to_owned()),
+            ..SettingsValues::default()
+        };
+        let request = UpdateSettingsRequest {
+            settings: Some(Settings {
+                name: name.clone(),
+                overrides: Some(overrides),
+                ..Settings::default()
+            }),
+            ..UpdateSettingsRequest::default()
+        };
+        let mut client = SettingsServiceClient::new(self.connection()?);
+        client.update_settings(self.informed().request(request)).await?;
+        Ok(name)
     }
 
     /// The admin, who wants to be answered with everything that the feed has told.

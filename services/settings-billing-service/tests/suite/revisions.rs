@@ -1,13 +1,13 @@
 //! The versions of settings, out of the journal, and the way back to them.
 
-use crate::{ACME, BAKERY, World, coded, handoff, language, mask, refused, update, update_defaults};
+use crate::{ACME, BAKERY, World, branding, coded, handoff, language, mask, pages, refused, update, update_defaults};
 use clientele_api::Uid;
 use clientele_api::journal::{Change, Entry};
 use clientele_api::org::organization::State;
 use clientele_api::settings::{
-    HandoffValues, ListSettingsRevisionsRequest, ListWorkspaceSettingsRevisionsRequest, RollbackSettingsRequest,
-    RollbackWorkspaceSettingsRequest, Settings, SettingsRevision, SettingsValues, UpdateSettingsRequest,
-    UpdateWorkspaceSettingsRequest, WorkspaceSettings,
+    Branding, HandoffValues, ListSettingsRevisionsRequest, ListWorkspaceSettingsRevisionsRequest, Page,
+    RollbackSettingsRequest, RollbackWorkspaceSettingsRequest, Settings, SettingsRevision, SettingsValues,
+    UpdateSettingsRequest, UpdateWorkspaceSettingsRequest, WorkspaceSettings,
 };
 use clientele_testkit::{Caller, Engine, on_both_engines, reason, seed};
 use futures::future::join_all;
@@ -650,6 +650,10 @@ fn any_values(random: &mut StdRng, path: &str) -> (SettingsValues, Option<FieldM
         language: leaf("language").map(|one| if one { "de" } else { "fr" }.to_owned()),
         layout: leaf("layout").map(|one| if one { 1 } else { 2 }),
         canned_responses_enabled: leaf("canned_responses_enabled"),
+        free_tags_enabled: leaf("free_tags_enabled"),
+        time_zone: leaf("time_zone").map(|one| if one { "Asia/Tokyo" } else { "Europe/Berlin" }.to_owned()),
+        pages: leaf("pages").and_then(|one| if one { pages(&[Page::Home]) } else { pages(&[]) }.pages),
+        branding: leaf("branding").map(|one| if one { branding() } else { Branding::default() }),
         handoff: Some(handoff),
         ..Default::default()
     };
