@@ -20,13 +20,13 @@ const CAFE: &str = "workspaces/acme/organizations/cafe";
 
 impl World {
     /// Calls a method of the service.
-    async fn canned(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
+    pub(crate) async fn canned(&self, caller: &Caller, method: &str, request: Value) -> Result<Value, Status> {
         let path = format!("/clientele.settings.v1.CannedResponseService/{method}");
         let answer = self.calls().call(&path, caller, request).await;
         answer.map(|(answer, _)| answer)
     }
 
-    async fn create_canned(&self, caller: &Caller, response: Value) -> Result<Value, Status> {
+    pub(crate) async fn create_canned(&self, caller: &Caller, response: Value) -> Result<Value, Status> {
         let request = json!({ "parent": BAKERY, "cannedResponse": response });
         self.canned(caller, "CreateCannedResponse", request).await
     }
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The short codes of those that the caller lists, read in pages of two.
-    async fn listed(&self, caller: &Caller, filter: &str) -> Vec<String> {
+    pub(crate) async fn listed(&self, caller: &Caller, filter: &str) -> Vec<String> {
         let request = json!({ "parent": BAKERY, "filter": filter, "pageSize": 2 });
         self.paged(caller, "ListCannedResponses", request).await
     }
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// Offers canned responses to the users of `bakery`, or does so no more.
-    async fn offer_canned(&self, enabled: bool) {
+    pub(crate) async fn offer_canned(&self, enabled: bool) {
         let values = SettingsValues {
             canned_responses_enabled: Some(enabled),
             ..Default::default()
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// A user of `bakery` with these built-in roles.
-    async fn user(&self, roles: &[&str]) -> (ClientUser, Caller) {
+    pub(crate) async fn user(&self, roles: &[&str]) -> (ClientUser, Caller) {
         let user = ClientUser::with_roles(&self.feed, self.acme, &self.bakery, roles);
         let caller = user.caller(&self.tokens);
         self.hear().await;
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// A team of `bakery` with these users in it.
-    async fn create_team(&self, key: &str, members: &[&ClientUser]) -> OrgTeam {
+    pub(crate) async fn create_team(&self, key: &str, members: &[&ClientUser]) -> OrgTeam {
         let members: Vec<&str> = members.iter().map(|member| member.user.uid.as_str()).collect();
         let team = OrgTeam::create(&self.feed, self.acme, &self.bakery, key, &members);
         self.hear().await;
@@ -97,22 +97,22 @@ impl World {
 }
 
 /// A canned response of the organization.
-fn canned(code: &str) -> Value {
+pub(crate) fn canned(code: &str) -> Value {
     json!({ "shortCode": code, "text": "Hi.", "scope": "SCOPE_ORGANIZATION" })
 }
 
 /// A canned response that its writer keeps for itself.
-fn personal(code: &str) -> Value {
+pub(crate) fn personal(code: &str) -> Value {
     json!({ "shortCode": code, "text": "Hi.", "scope": "SCOPE_PERSONAL" })
 }
 
 /// A canned response of a team of `bakery`.
-fn of_team(code: &str, key: &str) -> Value {
+pub(crate) fn of_team(code: &str, key: &str) -> Value {
     json!({ "shortCode": code, "text": "Hi.", "scope": "SCOPE_TEAM", "team": format!("{BAKERY}/teams/{key}") })
 }
 
 /// With other fields.
-fn with(mut response: Value, fields: Value) -> Value {
+pub(crate) fn with(mut response: Value, fields: Value) -> Value {
     for (field, value) in fields.as_object().unwrap() {
         response[field] = value.clone();
     }

@@ -13,6 +13,7 @@ mod defaults;
 mod following;
 mod inheritance;
 mod journal;
+mod leftovers;
 mod memory;
 mod revisions;
 mod settings;
