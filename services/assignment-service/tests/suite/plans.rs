@@ -6,10 +6,10 @@ use assignment_service::store::{access, assignment, member_scope};
 use clientele_api::name::{OrganizationRef, WorkspaceRef};
 use clientele_api::{Micros, Uid};
 use clientele_store::follow::erasures;
-use clientele_testkit::Engine;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait, Statement};
-use serde_json::Value;
-use uuid::Uuid;
+use clientele_testkit::{
+    Engine, Plan, check_plans_on_postgres, check_plans_on_sqlite, numbered_uid as uid, numbered_uid_of as uid_of,
+};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait};
 
 /// That have agents.
 const ORGANIZATIONS: u128 = 220;
@@ -32,18 +32,6 @@ const AGENT: u128 = 2;
 const USER: u128 = 3;
 const MEMBER: u128 = 4;
 const ASSIGNMENT: u128 = 5;
-
-fn uid(kind: u128, number: u128) -> Uid {
-    Uid(Uuid::from_u128(kind << 124 | number))
-}
-
-/// The same of an expression.
-fn uid_of(backend: DbBackend, kind: u128, number: &str) -> String {
-    match backend {
-        DbBackend::Postgres => format!("CAST('{kind}' || lpad(to_hex({number}), 31, '0') AS uuid)"),
-        _ => format!("unhex('{kind}' || printf('%031x', {number}))"),
-    }
-}
 
 /// Fills the tables, `acme` with all of it.
 async fn crowd(world: &World, connection: &DatabaseConnection) {
@@ -117,15 +105,7 @@ async fn crowd(world: &World, connection: &DatabaseConnection) {
     }
 }
 
-/// A statement, the indexes that it may use besides those of primary keys, and how many rows it may read.
-struct Case {
-    what: &'static str,
-    statement: Statement,
-    indexes: &'static [&'static str],
-    rows: usize,
-}
-
-fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
+fn cases(world: &World, backend: DbBackend) -> Vec<Plan> {
     const NUMBER: u128 = 101;
     let organization = &OrganizationRef {
         workspace: WorkspaceRef {
@@ -153,9 +133,9 @@ fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
     let uids: Vec<Uid> = (1..=ASSIGNED).map(|at| uid(ASSIGNMENT, NUMBER * 1000 + at)).collect();
     let all = ASSIGNED as usize;
     let mut cases = Vec::new();
-    let mut case = |what, statement, indexes, rows| {
-        cases.push(Case {
-            what,
+    let mut case = |what: &str, statement, indexes, rows| {
+        cases.push(Plan {
+            what: what.to_owned(),
             statement,
             indexes,
             rows,
@@ -179,7 +159,12 @@ fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
     }
     let of_agent = assignment::of_agent(agent).build(backend);
     case("DeleteAgent", of_agent, by_agent, 2 * ORGANIZATIONS as usize);
-    let checked: &[&str] = &["agents_by_uid", "assignments_agent", "projection_members_user"];
+    let checked: &[&str] = &[
+        "agents_by_uid",
+        "assignments_agent",
+        "projection_members_user",
+        "projection_members_of_user",
+    ];
     for member in [None, Some(user)] {
         let select = access::select(organization, agent, member);
         case("CheckAccess", backend.build(&select), checked, 6);
@@ -198,7 +183,7 @@ fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
         let statement = assignment::counted(organization.uid, others).build(backend);
         case("places", statement, counted, all + MEMBERS as usize / 2);
     }
-    let member: &[&str] = &["projection_members_user"];
+    let member: &[&str] = &["projection_members_user", "projection_members_of_user"];
     case(
         "GetMemberScope",
         backend.build(&member_scope::select(organization, user)),
@@ -225,74 +210,19 @@ fn cases(world: &World, backend: DbBackend) -> Vec<Case> {
     cases
 }
 
-/// All nodes of a plan.
-fn nodes(plan: &Value) -> Vec<&Value> {
-    let below = plan["Plans"].as_array().into_iter().flatten().flat_map(nodes);
-    [plan].into_iter().chain(below).collect()
-}
-
 #[tokio::test]
 async fn postgres_reads_by_indexes_and_little() {
     let world = World::start(Engine::Postgres).await;
     let connection = sea_orm::Database::connect(&world.database.url).await.unwrap();
     crowd(&world, &connection).await;
-    // By indexes also where PostgreSQL knows nothing of the tables yet, if not by the best.
-    let unknown = "DELETE FROM pg_statistic WHERE starelid IN ('agents'::regclass, 'assignments'::regclass, 'member_scopes'::regclass)";
-    for (statistics, known) in [(unknown, false), ("ANALYZE", true)] {
-        connection.execute_unprepared(statistics).await.unwrap();
-        for mode in ["custom", "generic"] {
-            let set = format!("SET plan_cache_mode = force_{mode}_plan");
-            connection.execute_unprepared(&set).await.unwrap();
-            for mut case in cases(&world, DbBackend::Postgres) {
-                case.statement.sql = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", case.statement.sql);
-                let explained = connection.query_one_raw(case.statement).await.unwrap().unwrap();
-                let explained: Value = explained.try_get_by_index(0).unwrap();
-                let mut read = 0.0;
-                for node in nodes(&explained[0]["Plan"]) {
-                    let kind = node["Node Type"].as_str().unwrap();
-                    assert_ne!(kind, "Seq Scan", "{} ({mode}): {explained:#}", case.what);
-                    let used = node["Index Name"].as_str();
-                    let of_projection = |used: &str| used.starts_with("projection_");
-                    let may = used.is_none_or(|used| {
-                        used.ends_with("_pkey") || of_projection(used) || case.indexes.contains(&used)
-                    });
-                    assert!(may || !known, "{} ({mode}) uses {used:?}: {explained:#}", case.what);
-                    if kind.ends_with("Scan") && kind != "Bitmap Index Scan" {
-                        let counts = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"];
-                        let rows: f64 = counts.iter().filter_map(|count| node[*count].as_f64()).sum();
-                        read += rows * node["Actual Loops"].as_f64().unwrap();
-                    }
-                }
-                let little = !known || read <= case.rows as f64;
-                assert!(little, "{} ({mode}) reads {read} rows: {explained:#}", case.what);
-            }
-        }
-    }
+    let tables = ["agents", "assignments", "member_scopes"];
+    check_plans_on_postgres(&connection, &tables, || cases(&world, DbBackend::Postgres)).await;
 }
 
 #[tokio::test]
 async fn sqlite_reads_by_indexes() {
     let world = World::start(Engine::Sqlite).await;
     let connection = sea_orm::Database::connect(&world.database.url).await.unwrap();
-    for (statistics, filled) in [("SELECT 1", false), ("ANALYZE", true)] {
-        if filled {
-            crowd(&world, &connection).await;
-        }
-        connection.execute_unprepared(statistics).await.unwrap();
-        for mut case in cases(&world, DbBackend::Sqlite) {
-            case.statement.sql = format!("EXPLAIN QUERY PLAN {}", case.statement.sql);
-            let rows = connection.query_all_raw(case.statement).await.unwrap();
-            let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-            for step in &steps {
-                // Of an index that holds nothing but what is asked for, all is read.
-                let scans = step.starts_with("SCAN ") && !step.ends_with("_unfinished");
-                assert!(!scans, "{}: {steps:#?}", case.what);
-                let used = step
-                    .split_once(" INDEX ")
-                    .map(|(_, index)| index.split(' ').next().unwrap());
-                let may = used.is_none_or(|used| used.starts_with("sqlite_autoindex_") || case.indexes.contains(&used));
-                assert!(may, "{}: {steps:#?}", case.what);
-            }
-        }
-    }
+    let fill = async || crowd(&world, &connection).await;
+    check_plans_on_sqlite(&connection, fill, || cases(&world, DbBackend::Sqlite)).await;
 }

@@ -2,14 +2,14 @@
 
 use crate::World;
 use clientele_api::Uid;
-use clientele_testkit::Engine;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait, Statement};
-use serde_json::Value;
+use clientele_testkit::{
+    Engine, Plan, check_plans_on_postgres, check_plans_on_sqlite, numbered_uid as uid, numbered_uid_of as uid_of,
+};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait};
 use settings_billing_service::domain::canned_response::Key;
 use settings_billing_service::store::canned_response::{
     Place, Query, Seen, Typed, counted, listed, readable, searched, with_keys,
 };
-use uuid::Uuid;
 
 /// That have canned responses.
 const ORGANIZATIONS: u128 = 150;
@@ -32,18 +32,6 @@ const USER: u128 = 3;
 const SHARED_RESPONSE: u128 = 4;
 const TEAM_RESPONSE: u128 = 5;
 const PERSONAL_RESPONSE: u128 = 6;
-
-fn uid(kind: u128, number: u128) -> Uid {
-    Uid(Uuid::from_u128(kind << 124 | number))
-}
-
-/// The same of an expression.
-fn uid_of(backend: DbBackend, kind: u128, number: &str) -> String {
-    match backend {
-        DbBackend::Postgres => format!("CAST('{kind}' || lpad(to_hex({number}), 31, '0') AS uuid)"),
-        _ => format!("unhex('{kind}' || printf('%031x', {number}))"),
-    }
-}
 
 /// Fills the tables: of each organization what all, some and one of its users may read.
 async fn crowd(world: &World, connection: &DatabaseConnection) {
@@ -124,20 +112,12 @@ fn team_number() -> String {
     (NUMBER * 1000 + 3).to_string()
 }
 
-/// A statement, the indexes that it may use besides those of primary keys, and how many rows it may read.
-struct Case {
-    what: String,
-    statement: Statement,
-    indexes: &'static [&'static str],
-    rows: usize,
-}
-
-fn cases(backend: DbBackend) -> Vec<Case> {
+fn cases(backend: DbBackend) -> Vec<Plan> {
     let (organization, user) = (uid(ORGANIZATION, NUMBER), member());
     let shared = uid(SHARED_RESPONSE, NUMBER * 1000 + 100);
     let mut cases = Vec::new();
     let mut case = |what: String, statement, indexes, rows: u128| {
-        cases.push(Case {
+        cases.push(Plan {
             what,
             statement,
             indexes,
@@ -201,72 +181,19 @@ fn cases(backend: DbBackend) -> Vec<Case> {
     cases
 }
 
-/// All nodes of a plan.
-fn nodes(plan: &Value) -> Vec<&Value> {
-    let below = plan["Plans"].as_array().into_iter().flatten().flat_map(nodes);
-    [plan].into_iter().chain(below).collect()
-}
-
 #[tokio::test]
 async fn postgres_reads_by_indexes_and_little() {
     let world = World::start(Engine::Postgres).await;
     let connection = sea_orm::Database::connect(&world.database.url).await.unwrap();
     crowd(&world, &connection).await;
-    // By indexes also where PostgreSQL knows nothing of the tables yet, if not by the best.
-    let unknown = "DELETE FROM pg_statistic WHERE starelid IN ('settings_canned_responses'::regclass, 'projection_teams'::regclass)";
-    for (statistics, known) in [(unknown, false), ("ANALYZE", true)] {
-        connection.execute_unprepared(statistics).await.unwrap();
-        for mode in ["custom", "generic"] {
-            let set = format!("SET plan_cache_mode = force_{mode}_plan");
-            connection.execute_unprepared(&set).await.unwrap();
-            for mut case in cases(DbBackend::Postgres) {
-                case.statement.sql = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", case.statement.sql);
-                let explained = connection.query_one_raw(case.statement).await.unwrap().unwrap();
-                let explained: Value = explained.try_get_by_index(0).unwrap();
-                let mut read = 0.0;
-                for node in nodes(&explained[0]["Plan"]) {
-                    let kind = node["Node Type"].as_str().unwrap();
-                    assert_ne!(kind, "Seq Scan", "{} ({mode}): {explained:#}", case.what);
-                    let used = node["Index Name"].as_str();
-                    let may = used.is_none_or(|used| used.ends_with("_pkey") || case.indexes.contains(&used));
-                    assert!(may || !known, "{} ({mode}) uses {used:?}: {explained:#}", case.what);
-                    if kind.ends_with("Scan") && !["Bitmap Index Scan", "Values Scan", "Subquery Scan"].contains(&kind)
-                    {
-                        let counts = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"];
-                        let rows: f64 = counts.iter().filter_map(|count| node[*count].as_f64()).sum();
-                        read += rows * node["Actual Loops"].as_f64().unwrap();
-                    }
-                }
-                let little = !known || read <= case.rows as f64;
-                assert!(little, "{} ({mode}) reads {read} rows: {explained:#}", case.what);
-            }
-        }
-    }
+    let tables = ["settings_canned_responses", "projection_teams"];
+    check_plans_on_postgres(&connection, &tables, || cases(DbBackend::Postgres)).await;
 }
 
 #[tokio::test]
 async fn sqlite_reads_by_indexes() {
     let world = World::start(Engine::Sqlite).await;
     let connection = sea_orm::Database::connect(&world.database.url).await.unwrap();
-    for (statistics, filled) in [("SELECT 1", false), ("ANALYZE", true)] {
-        if filled {
-            crowd(&world, &connection).await;
-        }
-        connection.execute_unprepared(statistics).await.unwrap();
-        for mut case in cases(DbBackend::Sqlite) {
-            case.statement.sql = format!("EXPLAIN QUERY PLAN {}", case.statement.sql);
-            let rows = connection.query_all_raw(case.statement).await.unwrap();
-            let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-            for step in &steps {
-                // The values that are given, and not tables.
-                let given = step.contains("CONSTANT ROW") || step.contains("VALUES CLAUSE") || step == "SCAN keys";
-                assert!(given || !step.starts_with("SCAN "), "{}: {steps:#?}", case.what);
-                let used = step
-                    .split_once(" INDEX ")
-                    .map(|(_, index)| index.split(' ').next().unwrap());
-                let may = used.is_none_or(|used| used.starts_with("sqlite_autoindex_") || case.indexes.contains(&used));
-                assert!(may, "{}: {steps:#?}", case.what);
-            }
-        }
-    }
+    let fill = async || crowd(&world, &connection).await;
+    check_plans_on_sqlite(&connection, fill, || cases(DbBackend::Sqlite)).await;
 }
