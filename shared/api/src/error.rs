@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// An error travels in headers, of which clients take 16 KiB: so many violations at the most,
 const MOST_VIOLATIONS: usize = 16;
 /// and of each so many characters, since it may quote what the caller sent,
-const LONGEST_RULE: usize = 160;
+pub const LONGEST_RULE: usize = 160;
 /// and so many of the message.
 const LONGEST_MESSAGE: usize = 400;
 

@@ -133,6 +133,12 @@ pub async fn search(
     if hides.value {
         return Ok(hides.map(|_| api::SearchCannedResponsesResponse::default()));
     }
+    let Some(typed) = typed else {
+        return Ok(Answer {
+            value: api::SearchCannedResponsesResponse::default(),
+            revision: app.reader.revision_now().await?,
+        });
+    };
     let (reader, limit) = (&app.reader, page.size + 1);
     let rows = store::canned_response::search(reader, &scope, &typed, &query, after.as_ref(), limit).await?;
     Ok(rows.map(|rows| {

@@ -2,9 +2,10 @@
 
 use super::named::named;
 use super::values::Broken;
-use clientele_api::error::{ErrorReason, Invalid};
+use clientele_api::error::{ErrorReason, Invalid, LONGEST_RULE};
 use clientele_api::settings::{self as api, custom_tab::Visibility};
 use clientele_api::{Error, Result, parse};
+use prost::Message as _;
 use std::collections::BTreeSet;
 use url::Url;
 
@@ -12,6 +13,10 @@ const MOST: usize = 50;
 const LONGEST_ID: usize = 63;
 const LONGEST_TITLE: usize = 100;
 const LONGEST_URL: usize = 2_048;
+/// How large all of them are together, encoded: the settings of a hundred organizations fit into one answer.
+const LARGEST: usize = 16 * 1_024;
+/// What the list takes for each besides: a tag and a length.
+const LENGTH: usize = 4;
 /// How many ids like one that was given out before are looked at, to name one that was not.
 const OTHERS: usize = 100;
 
@@ -36,6 +41,19 @@ pub fn parse(list: &api::CustomTabList) -> Result<Vec<CustomTab>, Broken> {
         let rule = format!(
             "must be at most {MOST}, not {}, as in the first `{MOST}`",
             list.tabs.len()
+        );
+        return Err(Invalid::new(rule).into());
+    }
+    if list.encoded_len() > LARGEST {
+        let mut bytes = 0;
+        let fits = |tab: &&api::CustomTab| {
+            bytes += tab.encoded_len() + LENGTH;
+            bytes <= LARGEST
+        };
+        let fit = list.tabs.iter().take_while(fits).count();
+        let rule = format!(
+            "must be at most {LARGEST} bytes, not {}, as in the first `{fit}`",
+            list.encoded_len()
         );
         return Err(Invalid::new(rule).into());
     }
@@ -84,7 +102,7 @@ pub fn others(id: &str) -> Vec<String> {
     (2..OTHERS).map(other).collect()
 }
 
-/// ALREADY_EXISTS `TAB_ID_USED`. `used` says which of the [`others`] were given out before, too.
+/// ALREADY_EXISTS `TAB_ID_USED`. `used` says which of the [`others`] can't be given out either.
 pub fn id_used(id: &str, used: &BTreeSet<String>, resource: (&'static str, String)) -> Error {
     let free = others(id).into_iter().find(|other| !used.contains(other));
     let free = free.unwrap_or_default();
@@ -106,7 +124,7 @@ fn id(text: &str) -> Result<String, Invalid> {
         .to_owned();
     let hint = if hint.is_empty() { "tab".to_owned() } else { hint };
     Err(Invalid::new(format!(
-        "must be 1 to {LONGEST_ID} lower-case letters, digits, hyphens and underscores, and begin with a letter, as in `{hint}`"
+        "must be 1 to {LONGEST_ID} of a-z, 0-9, - and _, beginning with a letter, as in `{hint}`"
     )))
 }
 
@@ -156,13 +174,19 @@ fn url(text: &str) -> Result<String, Invalid> {
     // The standard would skip white space and control characters.
     let plain = text.len() <= LONGEST_URL && !text.chars().any(|one| one.is_control() || one.is_whitespace());
     let url = Some(text).filter(|_| plain).and_then(|text| Url::parse(text).ok());
-    match url.filter(is_allowed) {
-        Some(url) => Ok(url.into()),
-        None => Err(Invalid::new(format!(
-            "must be an address with https and a host, without user and password, of at most {LONGEST_URL} characters, as in `{}`",
-            nearest_url(text)
-        ))),
-    }
+    let url = url.filter(is_allowed).map(String::from);
+    url.ok_or_else(|| {
+        let rule = format!("must be an https address of at most {LONGEST_URL} characters, without user and password");
+        let told = |url: &str| format!("{rule}, as in `{url}`");
+        let fits = |rule: &String| rule.len() <= LONGEST_RULE;
+        let nearest = nearest_url(text);
+        let host = nearest
+            .as_ref()
+            .map(|url| format!("{}/", url.origin().ascii_serialization()));
+        let nearest = [nearest.map(String::from), host].into_iter().flatten();
+        let rule = nearest.map(|url| told(&url)).find(fits);
+        Invalid::new(rule.unwrap_or_else(|| told("https://example.com/")))
+    })
 }
 
 fn is_allowed(url: &Url) -> bool {
@@ -171,7 +195,7 @@ fn is_allowed(url: &Url) -> bool {
 }
 
 /// The same address with https, without what may not be in it; of one that is too long its host.
-fn nearest_url(text: &str) -> String {
+fn nearest_url(text: &str) -> Option<Url> {
     let kept = text.chars().filter(|one| !one.is_control() && !one.is_whitespace());
     let kept: String = kept.take(LONGEST_URL).collect();
     let with_host = Url::parse(&kept).ok().filter(Url::has_host);
@@ -179,8 +203,7 @@ fn nearest_url(text: &str) -> String {
         None if !kept.contains("//") => Url::parse(&format!("https://{kept}")).ok(),
         url => url,
     };
-    let url = url.and_then(with_https).filter(is_allowed);
-    url.map_or("https://example.com/".to_owned(), String::from)
+    url.and_then(with_https).filter(is_allowed)
 }
 
 /// None: it is of a scheme that has other addresses.

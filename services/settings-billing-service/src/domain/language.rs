@@ -22,8 +22,8 @@ const LANGUAGES: &str = "
     wa/wln wo/wol xh/xho yi/yid/ji yo/yor za/zha zh/zho/chi zu/zul
 ";
 
-/// Those that are mostly written from right to left: in Arabic, Hebrew or Thaana (CLDR: likelySubtags and scriptMetadata).
-const RIGHT_TO_LEFT: [&str; 10] = ["ar", "dv", "fa", "he", "ks", "ps", "sd", "ug", "ur", "yi"];
+/// Those that are mostly written from right to left: in Arabic, Avestan, Hebrew or Thaana (CLDR: likelySubtags and scriptMetadata).
+const RIGHT_TO_LEFT: [&str; 11] = ["ae", "ar", "dv", "fa", "he", "ks", "ps", "sd", "ug", "ur", "yi"];
 
 /// A language of ISO 639-1.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -24,25 +24,28 @@ pub fn parse(list: &api::PageList) -> Result<Vec<Page>, Broken> {
     let mut pages = Vec::new();
     let mut broken = Broken::default();
     if list.pages.len() > ALL.len() {
-        let rule = format!("must be at most {}, not {}, each once", ALL.len(), list.pages.len());
-        return Err(Invalid::new(format!("{rule}, as in {}", show(&ALL))).into());
+        let rule = format!(
+            "must be at most {most}, each once, not {}, as in the first `{most}`",
+            list.pages.len(),
+            most = ALL.len()
+        );
+        return Err(Invalid::new(rule).into());
     }
     for (at, number) in list.pages.iter().enumerate() {
         let path = format!(".pages[{at}]");
         match broken.check(&path, named(*number, Page::as_str_name)) {
-            Some(page) if pages.contains(&page) => {
-                let name = page.as_str_name();
-                broken.add(&path, format!("must not repeat {name}, as in {}", show(&pages)));
-            }
+            Some(page) if pages.contains(&page) => broken.add(&path, repeated(page, list)),
             page => pages.extend(page),
         }
     }
     broken.finish(pages)
 }
 
-fn show(pages: &[Page]) -> String {
-    let names: Vec<&str> = pages.iter().map(Page::as_str_name).collect();
-    format!("`[{}]`", names.join(", "))
+/// In a list that is not too long there is another page that it does not have.
+fn repeated(page: Page, list: &api::PageList) -> String {
+    let other = ALL.iter().find(|page| !list.pages.contains(&i32::from(**page)));
+    let other = other.unwrap_or(&page).as_str_name();
+    format!("must not repeat {}, as in `{other}`", page.as_str_name())
 }
 
 #[cfg(test)]
@@ -76,7 +79,7 @@ mod tests {
                     ".pages[1]",
                     "must be a named value of the enum, not 0, as in `PAGE_HOME`"
                 ),
-                (".pages[2]", "must not repeat PAGE_HOME, as in `[PAGE_HOME]`"),
+                (".pages[2]", "must not repeat PAGE_HOME, as in `PAGE_ANALYTICS`"),
                 (
                     ".pages[3]",
                     "must be a named value of the enum, not 99, as in `PAGE_BILLING`"

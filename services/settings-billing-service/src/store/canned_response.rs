@@ -205,14 +205,18 @@ impl Typed {
     /// Of its words so many count.
     const MOST_WORDS: usize = 10;
 
-    /// As it is compared.
-    pub fn new(text: &str) -> Self {
-        let whole: String = fold_letters(text.trim()).collect();
-        let words = whole.split_whitespace().take(Self::MOST_WORDS);
-        Self {
-            words: words.map(str::to_owned).collect(),
-            whole,
+    /// As it is compared. None: nothing is left of it that could be, as of an accent alone.
+    pub fn new(text: &str) -> Option<Self> {
+        let folded: String = fold_letters(text).collect();
+        let whole = folded.trim();
+        if whole.is_empty() && !text.is_empty() {
+            return None;
         }
+        let words = whole.split_whitespace().take(Self::MOST_WORDS);
+        Some(Self {
+            words: words.map(str::to_owned).collect(),
+            whole: whole.to_owned(),
+        })
     }
 
     /// The words are looked for everywhere, of which the short code is a part.

@@ -47,7 +47,8 @@ pub async fn give_out<O: Table>(tx: &Tx, scope: &Scope<O>, ids: &[&str]) -> Resu
     lock(tx, owner).await?;
     if let Some(id) = used(tx, owner, ids).await?.into_iter().next() {
         let others = custom_tab::others(&id);
-        let others = used(tx, owner, &Vec::from_iter(others.iter().map(String::as_str))).await?;
+        let mut others = used(tx, owner, &Vec::from_iter(others.iter().map(String::as_str))).await?;
+        others.extend(ids.iter().map(|id| (*id).to_owned()));
         return Err(custom_tab::id_used(&id, &others, (O::TYPE, owner.settings_name())));
     }
     let row = |id: &&str| Model {

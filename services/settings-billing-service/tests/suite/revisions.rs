@@ -106,14 +106,14 @@ impl World {
         assert_eq!(session.execute_raw(statement).await.unwrap().rows_affected(), 1);
     }
 
-    /// Writes 12 000 rows into the journal, of something else in the same organization.
-    async fn pile_up(&self, engine: Engine) {
+    /// Writes so many rows into the journal, of something else in the same organization.
+    async fn pile_up(&self, engine: Engine, many: usize) {
         let (mutation, nothing) = match engine {
             Engine::Sqlite => ("randomblob(16)", "x''"),
             Engine::Postgres => ("gen_random_uuid()", "''::bytea"),
         };
         let insert = format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})
              INSERT INTO journal (epoch, mutation_id, workspace_uid, workspace_id, organization_uid, organization_id,
                 actor, method, time, changes)
              SELECT epoch, {mutation}, workspace_uid, workspace_id, organization_uid, organization_id,
@@ -322,7 +322,7 @@ async fn a_page_looks_at_ten_thousand_rows_and_a_rollback_at_all() {
         let world = World::start(engine).await;
         world.set(language("de")).await.unwrap();
         world.set_defaults(language("it")).await.unwrap();
-        world.pile_up(engine).await;
+        world.pile_up(engine, 12_000).await;
         world.set(language("fr")).await.unwrap();
         world.set_defaults(language("es")).await.unwrap();
 
@@ -340,11 +340,35 @@ async fn a_page_looks_at_ten_thousand_rows_and_a_rollback_at_all() {
         let back = world.roll_defaults_back(1).await.unwrap();
         assert_eq!(back.defaults.unwrap().language(), "it");
         // A page may be empty, and not be the last.
-        world.pile_up(engine).await;
+        world.pile_up(engine, 12_000).await;
         let (none, next) = world.revisions_page(list("")).await.unwrap();
         assert!(none.is_empty() && !next.is_empty());
         let (newest, _) = world.revisions_page(list(&next)).await.unwrap();
         assert_eq!(versions(&newest), [3, 2]);
+    }
+}
+
+/// Of rows that are large, fewer are looked at.
+#[tokio::test]
+async fn a_page_looks_at_so_many_bytes_and_a_rollback_at_all() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let world = World::start(engine).await;
+        world.set(language("de")).await.unwrap();
+        world.pile_up(engine, 100).await;
+        // 20 MiB in a field that no version of the API has.
+        let large = match engine {
+            Engine::Sqlite => "CAST(x'fa7f8080800a' || zeroblob(20971520) AS blob)",
+            Engine::Postgres => "decode('fa7f8080800a' || repeat('00', 20971520), 'hex')",
+        };
+        let newest = "UPDATE journal SET changes = LARGE WHERE seq = (SELECT max(seq) FROM journal)";
+        world.execute(&newest.replace("LARGE", large)).await;
+        world.set(language("fr")).await.unwrap();
+        let (newest, next) = world.revisions_page(list("")).await.unwrap();
+        let (oldest, end) = world.revisions_page(list(&next)).await.unwrap();
+        let got = [&newest, &oldest].map(|revisions| versions(revisions));
+        assert_eq!((got, end.as_str()), ([vec![2], vec![1]], ""));
+        let back = world.roll_back(1).await.unwrap();
+        assert_eq!(back.overrides.unwrap().language(), "de");
     }
 }
 

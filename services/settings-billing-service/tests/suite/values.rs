@@ -60,6 +60,7 @@ fn hints(status: Status) -> Vec<(String, String)> {
     let violations = status.get_details_bad_request().unwrap().field_violations;
     assert_eq!(coded(status), refused(Code::InvalidArgument, "INVALID_FIELDS"));
     let hint = |rule: &str| {
+        assert!(!rule.contains('…'), "{rule}");
         let (_, hint) = rule.rsplit_once("as in ").unwrap_or_else(|| panic!("{rule}"));
         hint.rsplit('`').nth(1).unwrap_or_else(|| panic!("{rule}")).to_owned()
     };
@@ -87,6 +88,7 @@ fn broken() -> Vec<(SettingsValues, &'static str, Nearest)> {
         (time_zone("Europe/Berlin\0"), "time_zone", time_zone),
         (numbers(&[0]), "pages.pages[0]", page),
         (numbers(&[1, 99]), "pages.pages[1]", page),
+        (numbers(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 9]), "pages.pages[9]", page),
         (primary("red"), "branding.primary_color", primary),
         (primary("#12345"), "branding.primary_color", primary),
         (
@@ -116,6 +118,24 @@ fn broken() -> Vec<(SettingsValues, &'static str, Nearest)> {
             one_tab(|tab| tab.url = "http://example.com".into()),
             "custom_tabs.tabs[0].url",
             |url| one_tab(|tab| tab.url = url.into()),
+        ),
+        (
+            one_tab(|tab| tab.url = format!("http://example.com/{}", "x".repeat(200))),
+            "custom_tabs.tabs[0].url",
+            |url| one_tab(|tab| tab.url = url.into()),
+        ),
+        (
+            one_tab(|tab| tab.url = "x".repeat(3_000)),
+            "custom_tabs.tabs[0].url",
+            |url| one_tab(|tab| tab.url = url.into()),
+        ),
+        (one_tab(|tab| tab.id = "x".repeat(64)), "custom_tabs.tabs[0].id", |id| {
+            one_tab(|tab| tab.id = id.into())
+        }),
+        (
+            one_tab(|tab| tab.icon = "x".repeat(64)),
+            "custom_tabs.tabs[0].icon",
+            |icon| one_tab(|tab| tab.icon = icon.into()),
         ),
         (
             one_tab(|tab| tab.url = "javascript:alert(1)".into()),
@@ -265,7 +285,22 @@ async fn lists_have_a_largest_size() {
         let told = hints(world.set(tabs(&ids)).await.unwrap_err());
         assert_eq!(told[0].0, "settings.overrides.custom_tabs");
         let told = hints(world.set(numbers(&[1; 11])).await.unwrap_err());
-        assert_eq!(told[0].0, "settings.overrides.pages");
+        assert_eq!(told, [("settings.overrides.pages".to_owned(), "10".to_owned())]);
+        // Together they must not be too large either: as many as fit are accepted.
+        let large = |many: usize| {
+            let mut values = tabs(&ids[..many]);
+            for tab in &mut values.custom_tabs.as_mut().unwrap().tabs {
+                tab.url = format!("https://example.com/{}", "x".repeat(2_000));
+            }
+            values
+        };
+        let told = hints(world.set(large(9)).await.unwrap_err());
+        let [(field, fit)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((field.as_str(), fit.as_str()), ("settings.overrides.custom_tabs", "7"));
+        world.set(large(7)).await.unwrap();
+        world.set(tabs(&[])).await.unwrap();
+        let ids: Vec<String> = (51..102).map(|at| format!("tab-{at}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let all = world.set(tabs(&ids[..50])).await.unwrap();
         assert_eq!(all.effective.unwrap().custom_tabs, tabs(&ids[..50]).custom_tabs);
         world.set(numbers(&[10, 9, 8, 7, 6, 5, 4, 3, 2, 1])).await.unwrap();

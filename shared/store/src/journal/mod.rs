@@ -75,7 +75,7 @@ pub struct Recorded<T> {
     pub changes: Vec<Change>,
     /// The organization that was touched, where the call does not name it (as when it is being created).
     pub organization: Option<OrganizationRef>,
-    /// What changed besides, in these organizations.
+    /// What changed besides, in these organizations; or in the same one, where one row of the journal would be too large.
     pub elsewhere: Vec<(OrganizationRef, Vec<Change>)>,
     /// Of which mutation this is a part; None: it is all of one.
     pub part: Option<Part>,

@@ -16,6 +16,8 @@ use uuid::Uuid;
 const FEW: u64 = 16;
 /// How many are at most.
 const MANY: u64 = 500;
+/// How many bytes of changes are looked at, some more if the last rows are large: a call has its deadline.
+const LOOKED_AT: usize = 16 * 1024 * 1024;
 
 /// Whose rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Journal {
     }
 
     /// At most `scan` rows of the log below a cursor, newest first, of which those that `keep` wants, at most `limit`
-    /// and not more than a page may hold.
+    /// and not more than a page may hold. Where rows are large, fewer are looked at.
     pub async fn before(
         &self,
         filter: Filter,
@@ -92,9 +94,10 @@ impl Journal {
             next: below,
         };
         let mut scanned = 0;
+        let mut looked_at = 0;
         let mut bytes = 0;
         let mut wanted = FEW;
-        while scanned < scan {
+        while scanned < scan && looked_at < LOOKED_AT {
             let stretch = min(scan - scanned, wanted);
             let select = newest_of(filter, self.db().backend(), listing.next).limit(stretch);
             let rows = select.all(self.db().read()).await.map_err(db_error)?;
@@ -121,6 +124,7 @@ impl Journal {
                 break;
             }
             scanned += found;
+            looked_at += read;
         }
         Ok(listing)
     }

@@ -133,6 +133,15 @@ async fn the_set_up_works_as_printed() {
             (&"de".into(), &"LAYOUT_HORIZONTAL".into())
         );
         assert_eq!(effective["handoff"]["smartEnabled"], true);
+        assert_eq!(effective["customTabs"]["tabs"][0]["id"], "shop");
+        let revisions = answer("/ListSettingsRevisions")["revisions"].as_array();
+        assert_eq!(revisions.unwrap().len(), 1);
+        let found = answer("/SearchCannedResponses")["cannedResponses"].as_array();
+        assert_eq!(found.unwrap().len(), 1);
+        assert_eq!(
+            answer("/RenderCannedResponse")["missingVariables"],
+            serde_json::json!(["open"])
+        );
         assert!(answer("/ListEntries")["entries"].as_array().unwrap().len() > 5);
         assert_eq!(answer("/Watch")["entry"]["changes"][0]["resource"], "workspaces/acme");
     })

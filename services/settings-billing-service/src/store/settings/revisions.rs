@@ -31,8 +31,14 @@ pub async fn find<O: Table>(journal: &Journal, scope: &Scope<O>, version: i64) -
     let message = |row: &Row| change(row, owner).map(|(_, message)| message);
     let is_it = |row: &Row| message(row).is_some_and(|message| message.version() == version);
     // To the end: a lower version may stand before it, where it was committed first by a transaction that began later.
-    let found = journal.before(owner.rows(), None, 1, u64::MAX, is_it).await?;
-    Ok(found.rows.first().and_then(message))
+    let mut below = None;
+    loop {
+        let found = journal.before(owner.rows(), below, 1, u64::MAX, is_it).await?;
+        if !found.rows.is_empty() || found.next.is_none() {
+            return Ok(found.rows.first().and_then(message));
+        }
+        below = found.next;
+    }
 }
 
 /// What a row tells of the settings of this owner. What was taken out of it is not told any more.

@@ -133,7 +133,7 @@ fn cases(backend: DbBackend) -> Vec<Plan> {
         (Seen::By { user, manages: false }, by_holder, user_reads + TEAMS),
         (Seen::By { user, manages: true }, by_holder, user_reads + TEAMS * TEAMS),
     ];
-    let typed = ["", "c", "c15", "t c"].map(Typed::new);
+    let typed = ["", "c", "c15", "t c"].map(|text| Typed::new(text).unwrap());
     for (seen, read, all) in readers {
         let query = Query::default();
         for after in [None, Some(shared)] {

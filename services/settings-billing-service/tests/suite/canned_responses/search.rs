@@ -59,6 +59,11 @@ async fn the_best_comes_first() {
                 "  hours  ",
                 &["hours", "Hours-de", "after-hours", "OFFHOURS", "price", "vat"],
             ),
+            (
+                "hours\u{b4}",
+                &["hours", "Hours-de", "after-hours", "OFFHOURS", "price", "vat"],
+            ),
+            ("\u{b4}", &[]),
             ("hou", &["hours", "Hours-de", "after-hours", "OFFHOURS", "price", "vat"]),
             ("hours-", &["Hours-de"]),
             ("off", &["OFFHOURS", "école", "Hours-de", "price"]),
