@@ -96,6 +96,9 @@ fn broken() -> Vec<(SettingsValues, &'static str, Nearest)> {
             "custom_tabs.tabs[0].id",
             |id| one_tab(|tab| tab.id = id.into()),
         ),
+        (one_tab(|tab| tab.id = "x".repeat(64)), "custom_tabs.tabs[0].id", |id| {
+            one_tab(|tab| tab.id = id.into())
+        }),
         (one_tab(|tab| tab.id = String::new()), "custom_tabs.tabs[0].id", |id| {
             one_tab(|tab| tab.id = id.into())
         }),
@@ -129,9 +132,6 @@ fn broken() -> Vec<(SettingsValues, &'static str, Nearest)> {
             "custom_tabs.tabs[0].url",
             |url| one_tab(|tab| tab.url = url.into()),
         ),
-        (one_tab(|tab| tab.id = "x".repeat(64)), "custom_tabs.tabs[0].id", |id| {
-            one_tab(|tab| tab.id = id.into())
-        }),
         (
             one_tab(|tab| tab.icon = "x".repeat(64)),
             "custom_tabs.tabs[0].icon",
