@@ -67,6 +67,9 @@ async fn an_id_is_never_given_out_again() {
         world.set(tabs(&["shop", "docs"])).await.unwrap();
         world.set(tabs(&["docs"])).await.unwrap();
         assert_eq!(used(world.set(tabs(&["docs", "shop"])).await, "shop"), "shop-2");
+        // Nor is another one of the same call named.
+        let with_another = ["docs", "shop", "shop-2"];
+        assert_eq!(used(world.set(tabs(&with_another)).await, "shop"), "shop-3");
         world.clear(&["overrides.custom_tabs"]).await.unwrap();
         used(world.set(tabs(&["docs"])).await, "docs");
         assert_eq!(world.get().await.unwrap().version, 3, "a refused write leaves nothing");
