@@ -44,11 +44,15 @@ fn organization_of(row: canned_response::Model) -> OrganizationRef {
     )
 }
 
-/// Reads the canned responses of a purged organization.
+/// Reads the canned responses of a purged organization, in the order of an index of those of each organization: in that of their uids,
+/// PostgreSQL would read those of others in between.
 pub fn responses_of(organization: Uid) -> Select<canned_response::Entity> {
     canned_response::Entity::find()
         .filter(canned_response::Column::OrganizationUid.eq(organization.0))
-        .order_by_asc(canned_response::Column::Uid)
+        .order_by_asc(canned_response::Column::OrganizationUid)
+        .order_by_asc(canned_response::Column::HolderUid)
+        .order_by_asc(canned_response::Column::CodeFolded)
+        .order_by_asc(canned_response::Column::Language)
 }
 
 /// Takes away at most `limit` canned responses of a purged organization; answers which.

@@ -5,11 +5,12 @@ use clientele_api::Uid;
 use clientele_testkit::{
     Engine, Plan, check_plans_on_postgres, check_plans_on_sqlite, numbered_uid as uid, numbered_uid_of as uid_of,
 };
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QuerySelect, QueryTrait};
 use settings_billing_service::domain::canned_response::Key;
 use settings_billing_service::store::canned_response::{
     Place, Query, Seen, Typed, counted, listed, readable, searched, with_keys,
 };
+use settings_billing_service::store::leftovers;
 
 /// That have canned responses.
 const ORGANIZATIONS: u128 = 150;
@@ -178,6 +179,21 @@ fn cases(backend: DbBackend) -> Vec<Plan> {
         let found = with_keys(organization, &keys).build(backend);
         case(format!("{many} keys"), found, by_code, 2 * many.min(SHARED));
     }
+    let of_organization = leftovers::responses_of(organization).limit(100);
+    case(
+        "what a purged organization leaves".to_owned(),
+        of_organization.build(backend),
+        by_code,
+        100,
+    );
+    let by_owner: &[&str] = &["settings_canned_responses_of_owner"];
+    let by_user = leftovers::responses_by(user).limit(100);
+    case(
+        "what an erased user leaves".to_owned(),
+        by_user.build(backend),
+        by_owner,
+        PERSONAL,
+    );
     cases
 }
 
